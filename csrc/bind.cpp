@@ -14,6 +14,7 @@ namespace minidl {
 Level level = BASELINE;
 
 Verbs elementwise_verbs();
+Verbs matmul_verbs();
 
 namespace {
 
@@ -60,6 +61,7 @@ py::dict verbs(const py::dict& reference) {
         std::vector<PyMethodDef> all;
         for (const auto& family : {
                  elementwise_verbs,
+                 matmul_verbs,
              })
             for (const PyMethodDef& each : family()) all.push_back(each);
         return all;

@@ -191,6 +191,17 @@ struct Unlocked {
 };
 constexpr int64_t LARGE = 1 << 18;   // bytes or floating-point operations, roughly
 
+// The broadcast shape of a and b; false where they do not fit.
+inline bool broadcast_shapes(const View& a, const View& b, int& ndim, int64_t* shape) {
+    ndim = a.ndim > b.ndim ? a.ndim : b.ndim;
+    for (int d = 1; d <= ndim; ++d) {
+        const int64_t m = d <= a.ndim ? a.shape[a.ndim - d] : 1, n = d <= b.ndim ? b.shape[b.ndim - d] : 1;
+        if (m != n && m != 1 && n != 1) return false;
+        shape[ndim - d] = m == 1 ? n : m;
+    }
+    return true;
+}
+
 // Walks operands together over `shape` (their broadcast shape): merges neighbouring dimensions and drops those of size 1.
 template <int K> Nest<K> make_nest(int ndim, const int64_t* shape, const View (&views)[K]) {
     Nest<K> nest;
