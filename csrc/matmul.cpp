@@ -28,30 +28,6 @@ template <class T> struct Matrix {
     const T* at(int64_t i, int64_t j) const { return data + i * row + j * col; }
 };
 
-// B[k0 : k0 + k, columns] side by side: row k at y + k * lanes; lanes beyond `width` are zero.
-template <class T> void pack_columns(T* __restrict y, int64_t lanes, const T* b, int64_t row, int64_t col, int64_t k, int64_t width) {
-    constexpr int L = vec<T>::size;
-    int64_t done = 0;
-    if (row == 1 && col != 1) {   // transposed in memory: L x L numbers at a time
-        for (; done + L <= k; done += L)
-            for (int64_t j = 0; j < lanes; j += L) {
-                typename vec<T>::type block[L];
-                for (int l = 0; l < L; ++l) block[l] = j + l < width ? load(b + done + (j + l) * col) : typename vec<T>::type{};
-                transpose<T>(block);
-                for (int l = 0; l < L; ++l) store(y + (done + l) * lanes + j, block[l]);
-            }
-    }
-    for (int64_t i = done; i < k; ++i) {
-        T* line = y + i * lanes;
-        const T* from = b + i * row;
-        if (col == 1 && width == lanes) for (int64_t j = 0; j < lanes; j += L) store(line + j, load(from + j));
-        else {
-            for (int64_t j = 0; j < width; ++j) line[j] = from[j * col];
-            for (int64_t j = width; j < lanes; ++j) line[j] = 0;
-        }
-    }
-}
-
 // A tile's rows of A, so that its numbers lie in the order of use: y[k * height + i]. Writes up to a vector beyond the end.
 template <class T> void pack_rows(T* __restrict y, int64_t height, const T* a, int64_t row, int64_t col, int64_t k) {
     constexpr int L = vec<T>::size;
@@ -134,7 +110,7 @@ template <class T> void rectangle(const Block<T>& p, int64_t tile_begin, int64_t
     constexpr int L = vec<T>::size;
     Tile<T> t;
     t.k = p.k;
-    t.b_offset = nullptr;
+    t.offset = nullptr;
     t.c_row = p.c_row;
     t.add = p.add;
     t.row_bias = nullptr;
@@ -159,7 +135,7 @@ template <class T> void rectangle(const Block<T>& p, int64_t tile_begin, int64_t
             for (int m = 0; m < height; ++m) t.a[m] = a + m * (p.packed_a ? 1 : p.a.row);
             t.a_step = p.packed_a ? height : p.a.col;
             for (int n = 0; n < vectors; ++n) t.c[n] = p.c + row * p.c_row + j + n * L;
-            run_tile(Rows::STEP, height, vectors, t);
+            run_tile<STEPS>(height, vectors, t);
         }
     }
 }
