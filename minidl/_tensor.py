@@ -271,9 +271,7 @@ class Tensor:
         gradient: ∂L/∂self, of self's shape; may be left out for a single number. The graph is freed on the way
         unless retain_graph; create_graph records the walk, so that gradients can be differentiated again.
         """
-        from .autograd import backward
-
-        backward(self, gradient, retain_graph, create_graph, inputs)
+        tape.backward(self, gradient, retain_graph, create_graph, inputs)
 
     def retain_grad(self) -> None:
         """Keep `.grad` here too, though this is no leaf."""

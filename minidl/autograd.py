@@ -12,7 +12,7 @@ import numpy as np
 from . import tape
 from ._dtypes import float64
 from ._tensor import Tensor
-from .tape import mode, wrap
+from .tape import backward, mode, nodes_of, seed, wrap
 
 # ------------------------------------------------------------------------------------- recording on and off
 
@@ -69,72 +69,11 @@ def is_grad_enabled() -> bool:
     return mode.recording
 
 
-# ------------------------------------------------------------------------------------------ backward and grad
-
-
-def _seed(name: str, y: Any, gradient: Tensor | None) -> Tensor:
-    """∂L/∂y to start from: 1 for a single number."""
-    if not isinstance(y, Tensor):
-        raise TypeError(f"{name}: expected a Tensor, got {type(y).__name__}")
-    if y.node is None:
-        raise RuntimeError(
-            f"{name}: the tensor was not computed from anything that requires a gradient; create a leaf with "
-            "requires_grad=True, and compute outside no_grad()"
-        )
-    if gradient is None:
-        if y.array.size != 1:
-            raise RuntimeError(
-                f"{name}: shape {y.shape} is no single number; take .sum() or .mean() first, or pass the gradient"
-            )
-        return wrap(np.ones_like(y.array))
-    if not isinstance(gradient, Tensor):
-        gradient = wrap(np.asarray(gradient, y.dtype))
-    if gradient.array.shape != y.array.shape:
-        raise ValueError(f"{name}: the gradient has shape {gradient.shape}, the tensor {y.shape}; they must agree")
-    return gradient.to(y.dtype)
+# ------------------------------------------------------------------------------------------------------ grad
 
 
 def _list(x: Any) -> list[Any]:
     return list(x) if isinstance(x, (list, tuple)) else [x]
-
-
-def backward(
-    tensors: Tensor | Sequence[Tensor],
-    grad_tensors: Any = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    inputs: Tensor | Sequence[Tensor] | None = None,
-) -> None:
-    """Add the gradients of the tensors to the `.grad` of the leaves that they were computed from.
-
-    grad_tensors: ∂L/∂ each tensor, None for a single number. inputs: only these get a gradient.
-    """
-    ys = _list(tensors)
-    seeds = _list(grad_tensors) if grad_tensors is not None else [None] * len(ys)
-    if len(seeds) != len(ys):
-        raise ValueError(f"backward: {len(seeds)} gradients for {len(ys)} tensors")
-    roots = [(y.node, _seed("backward", y, g)) if isinstance(y, Tensor) else (None, _seed("backward", y, g))
-             for y, g in zip(ys, seeds, strict=True)]  # fmt: skip
-    retain = create_graph if retain_graph is None else retain_graph
-    if inputs is None:
-        tape.walk(roots, None, retain, create_graph)  # type: ignore[arg-type]
-        return
-    targets = _nodes("backward", _list(inputs))
-    found = tape.walk(roots, targets, retain, create_graph)  # type: ignore[arg-type]
-    for node in targets:
-        if node in found:
-            tape._accumulate(node, found[node], create_graph)
-
-
-def _nodes(name: str, inputs: list[Any]) -> list[tape.Node]:
-    nodes = []
-    for i, x in enumerate(inputs):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{name}: input {i} is {type(x).__name__}, not a Tensor")
-        if x.node is None:
-            raise RuntimeError(f"{name}: input {i} does not require a gradient; create it with requires_grad=True")
-        nodes.append(x.node)
-    return nodes
 
 
 def grad(
@@ -155,8 +94,8 @@ def grad(
     seeds = _list(grad_outputs) if grad_outputs is not None else [None] * len(ys)
     if len(seeds) != len(ys):
         raise ValueError(f"grad: {len(seeds)} grad_outputs for {len(ys)} outputs")
-    seeded = [_seed("grad", y, g) for y, g in zip(ys, seeds, strict=True)]
-    nodes = _nodes("grad", xs)
+    seeded = [seed("grad", y, g) for y, g in zip(ys, seeds, strict=True)]
+    nodes = nodes_of("grad", xs)
     retain = create_graph if retain_graph is None else retain_graph
     found = tape.walk([(y.node, g) for y, g in zip(ys, seeded, strict=True)], nodes, retain, create_graph)
     result: list[Tensor | None] = []
@@ -403,9 +342,11 @@ class detect_anomaly(ContextDecorator):
     def __enter__(self) -> None:
         self._before.append(mode.anomaly)
         mode.anomaly = self._check
+        tape.watched += 1
 
     def __exit__(self, *error: Any) -> None:
         mode.anomaly = self._before.pop()
+        tape.watched -= 1
 
 
 __all__ = [

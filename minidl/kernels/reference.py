@@ -442,3 +442,9 @@ def normal(seed: int, offset: int, count: int, dtype: np.dtype[Any]) -> Array:
     u = uniform(seed, offset, 2 * ((count + 1) // 2), np.dtype(np.float64)).reshape(-1, 2)
     r, t = np.sqrt(-2 * np.log(1 - u[:, 0])), 2 * np.pi * u[:, 1]
     return np.stack([r * np.cos(t), r * np.sin(t)], axis=1).reshape(-1)[:count].astype(dtype)
+
+
+# inf and nan are values here as in every backend, no cause for a warning.
+for _name in [n for n, f in globals().items() if callable(f) and not n.startswith("_") and n not in ("Any", "Sequence", "Array", "Pair")]:
+    if _name not in ("sliding_window_view", "pooled_size"):
+        globals()[_name] = np.errstate(all="ignore")(globals()[_name])
