@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from . import ops
-from ._tensor import Tensor, from_numpy
+from ._creation import from_numpy
+from ._tensor import Tensor
 from .kernels import kernel
 from .tape import record, record_fused
 
@@ -276,7 +277,8 @@ def binary_cross_entropy(
         )
     t = target.to(input.dtype)
     kernels = kernel(input)
-    yes, no = kernels.clamp(kernels.log(x), -100.0, None), kernels.clamp(kernels.log1p(-x), -100.0, None)
+    with np.errstate(divide="ignore"):  # log 0 is -Inf, and ends at -100
+        yes, no = kernels.clamp(kernels.log(x), -100.0, None), kernels.clamp(kernels.log1p(-x), -100.0, None)
     losses = record(
         -(t.array * yes + (1 - t.array) * no),
         input, lambda G: G * (input - t) / ops.clamp(input * (1 - input), 1e-12),

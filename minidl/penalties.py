@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import ops
-from ._tensor import Tensor, tensor
+from ._creation import tensor
+from ._tensor import Tensor
 
 
 class Penalty:

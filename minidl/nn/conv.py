@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl._tensor import Tensor, empty
+from minidl._creation import empty
+from minidl._tensor import Tensor
 from minidl.nn import functional as F
 from minidl.nn.linear import reset_weight_and_bias
 from minidl.nn.module import Module, Parameter

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl._tensor import Tensor, empty
+from minidl._creation import empty
+from minidl._tensor import Tensor
 from minidl.autograd import no_grad
 from minidl.nn import functional as F
 from minidl.nn import init

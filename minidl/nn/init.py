@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl._tensor import Tensor, from_numpy
+from minidl._creation import from_numpy
+from minidl._tensor import Tensor
 from minidl.autograd import no_grad
 
 Generator = Any

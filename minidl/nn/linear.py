@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from minidl import ops
-from minidl._tensor import Tensor, empty
+from minidl._creation import empty
+from minidl._tensor import Tensor
 from minidl.nn import functional as F
 from minidl.nn import init
 from minidl.nn.module import Module, Parameter

@@ -24,17 +24,12 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __new__(cls, data: Tensor, requires_grad: bool = True) -> Parameter:
+    def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
         if not isinstance(data, Tensor):
             raise TypeError(f"Parameter: data is a {type(data).__name__}, expected a Tensor; wrap it in minidl.tensor(...)")
-        parameter = super().__new__(cls)
-        parameter.array, parameter.node, parameter.storage = data.array, None, None
-        tape.share(parameter, data)
-        parameter.requires_grad = requires_grad
-        return parameter
-
-    def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
-        pass  # __new__ has done it: a Parameter is a Tensor around an array that exists already
+        self.array, self.node, self.storage = data.array, None, None
+        tape.share(self, data)
+        self.requires_grad = requires_grad
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
@@ -168,7 +163,7 @@ class Module:
             raise TypeError(
                 f"register_parameter: {name} is a {type(param).__name__}, expected a Parameter; wrap it in nn.Parameter(...)"
             )
-        if param is not None and param.node is not None:
+        if param is not None and not param.is_leaf:
             raise ValueError(f"register_parameter: {name} was computed from other tensors; give a leaf, x.detach()")
         self._register("_parameters", name, param)
 

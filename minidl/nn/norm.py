@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl._tensor import Tensor, empty, int64, ones, tensor, zeros
-from minidl.autograd import no_grad
+from minidl._creation import empty, ones, tensor, zeros
+from minidl._dtypes import int64
+from minidl._tensor import Tensor
 from minidl.nn import functional as F
 from minidl.nn import init
 from minidl.nn.module import Module, Parameter
@@ -37,13 +38,15 @@ class _BatchNorm(Module):
         track_running_stats: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         kind = {"device": device, "dtype": dtype}
-        for name in ("weight", "bias"):
-            self.register_parameter(name, Parameter(empty((num_features,), **kind)) if affine else None)
+        self.register_parameter("weight", Parameter(empty((num_features,), **kind)) if affine else None)
+        self.register_parameter("bias", Parameter(empty((num_features,), **kind)) if affine and bias else None)
         tracked = track_running_stats
         self.register_buffer("running_mean", zeros((num_features,), **kind) if tracked else None)
         self.register_buffer("running_var", ones((num_features,), **kind) if tracked else None)
@@ -60,8 +63,9 @@ class _BatchNorm(Module):
     def reset_parameters(self) -> None:
         """Weight 1, bias 0, running statistics forgotten."""
         self.reset_running_stats()
-        if self.weight is not None and self.bias is not None:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -73,22 +77,22 @@ class _BatchNorm(Module):
                 f"{type(self).__name__}: the input {tuple(input.shape)} has {input.shape[1]} channels (dimension 1), "
                 f"the layer was made for {self.num_features}"
             )
-        update = self.training and self.running_mean is not None
-        share = 0.0 if self.momentum is None else self.momentum
-        if update and self.num_batches_tracked is not None:
-            with no_grad():
-                self.num_batches_tracked.add_(1)
-            if self.momentum is None:
-                share = 1.0 / self.num_batches_tracked.item()
         use_batch = self.training or self.running_mean is None
-        keep = not self.training or self.track_running_stats
-        mean, var = (self.running_mean, self.running_var) if keep else (None, None)
-        return F.batch_norm(input, mean, var, self.weight, self.bias, use_batch, share, self.eps)
+        follow = self.training and self.track_running_stats
+        mean, var = (self.running_mean, self.running_var) if follow or not self.training else (None, None)
+        seen = self.num_batches_tracked if follow else None
+        share = self.momentum
+        if share is None:  # the mean of all batches: the new one counts for 1 in as many as there are
+            share = 0.0 if seen is None else 1.0 / (seen.item() + 1)
+        y = F.batch_norm(input, mean, var, self.weight, self.bias, use_batch, share, self.eps)
+        if seen is not None:
+            seen.add_(1)
+        return y
 
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
 
@@ -141,7 +145,10 @@ class LayerNorm(Module):
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "LayerNorm"]

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable
 
 from minidl import ops
-from minidl._tensor import Tensor, tensor
+from minidl._creation import tensor
+from minidl._tensor import Tensor
 from minidl.autograd import no_grad
 
 

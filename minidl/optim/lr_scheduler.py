@@ -242,7 +242,7 @@ class OneCycleLR(LRScheduler):
         up, last = pct_start * total_steps - 1, float(total_steps - 1)
         # (end of the phase, lr at its end, momentum at its end); the lr as a share of max_lr
         start, end = 1 / div_factor, 1 / div_factor / final_div_factor
-        down = [(2 * up + 1, start, max_momentum)] if three_phase else []
+        down = [(2 * up, start, max_momentum)] if three_phase else []
         self._phases = [(0.0, start, max_momentum), (up, 1.0, base_momentum), *down, (last, end, max_momentum)]
         self.max_lrs = rates
         if last_epoch == -1:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from minidl._tensor import Tensor, zeros_like
+from minidl._creation import zeros_like
+from minidl._tensor import Tensor
 from minidl.kernels import kernel
 from minidl.optim.optimizer import Group, InPlace, Optimizer, gradients_of, require
 
