@@ -1,7 +1,8 @@
 """Losses: how far predictions are from what they should be, as one number to make small.
 
-Every loss has `reduction`: "mean" (the default), "sum", or "none" for the single terms ℓ. An empty batch has the mean NaN and
-the sum 0, as in PyTorch. `minidl.nn` has each as a module, `minidl.nn.functional` as a function.
+Every loss has `reduction`: "mean" (the default), "sum", or "none" for the single terms ℓ. An empty batch has
+the mean NaN and the sum 0, as in PyTorch. `minidl.nn` has each as a module, `minidl.nn.functional` as a
+function.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta:
     ∂L/∂INPUT[...] = G[...] * clamp(d[...], -delta, delta) / (numel(ℓ) if reduction == "mean" else 1)
     ∂L/∂TARGET[...] = -G[...] * clamp(d[...], -delta, delta) / (numel(ℓ) if reduction == "mean" else 1)
 
-    A parabola near 0 and straight beyond ±delta, so that outliers pull with a bounded force (Huber 1964, equation 2.4).
+    A parabola near 0 and straight beyond ±delta, so that outliers pull with a bounded force (Huber 1964,
+    equation 2.4).
     """
     if not delta > 0:
         raise ValueError(f"huber_loss: delta is {delta}, expected a number above 0")
@@ -73,7 +75,8 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     ∂L/∂INPUT[...] = G[...] * clamp(d[...] / beta, -1, 1) / (numel(ℓ) if reduction == "mean" else 1)
     ∂L/∂TARGET[...] = -G[...] * clamp(d[...] / beta, -1, 1) / (numel(ℓ) if reduction == "mean" else 1)
 
-    The Huber loss divided by beta: slope ±1 beyond ±beta; beta = 0 is the L1 loss (Girshick 2015, Fast R-CNN, equation 3).
+    The Huber loss divided by beta: slope ±1 beyond ±beta; beta = 0 is the L1 loss (Girshick 2015, Fast R-CNN,
+    equation 3).
     """
     if not beta >= 0:
         raise ValueError(f"smooth_l1_loss: beta is {beta}, expected 0 or more")
@@ -112,7 +115,8 @@ def cross_entropy(
     Y = (Σ[n] ℓ[n]) / (Σ[n] kept[n] * WEIGHT[TARGET[n]]) if reduction == "mean" else
         Σ[n] ℓ[n] if reduction == "sum" else ℓ
 
-    pull[n,c] = (1 - label_smoothing) * WEIGHT[TARGET[n]] * [c == TARGET[n]] + label_smoothing / size(INPUT, 1) * WEIGHT[c]
+    pull[n,c] = (1 - label_smoothing) * WEIGHT[TARGET[n]] * [c == TARGET[n]]
+        + label_smoothing / size(INPUT, 1) * WEIGHT[c]
     share[n] = kept[n] / ((Σ[m] kept[m] * WEIGHT[TARGET[m]]) if reduction == "mean" else 1)
     ∂L/∂INPUT[n,c] = G[n] * share[n] * (exp(logp[n,c]) * (Σ[k] pull[n,k]) - pull[n,c])
 
@@ -120,7 +124,7 @@ def cross_entropy(
 
     input   (N, C), (C), or (N, C, d1, ...) logits
     target  class indices 0 ... C-1 in the input's shape without C, any integer dtype; or probabilities in the
-            input's shape, floating point: ℓ = -Σ[c] weight_c * p_c * logp_c, and the mean is over all N * d1 * ...
+            input's shape, floating point: ℓ = -Σ[c] weight_c * p_c * logp_c, the mean over all N * d1 * ...
     weight  (C), one factor a class, 1 by default
     ignore_index     positions with this class count for nothing (class indices only)
     label_smoothing  0 ... 1: so much of each target is spread evenly over the classes
@@ -147,7 +151,7 @@ def cross_entropy(
 def _plain_cross_entropy(
     x: Tensor, target: np.ndarray, weight: Tensor | None, ignore_index: int, label_smoothing: float
 ) -> Tensor:
-    """The single terms for x (N, C, d1, ...) and target (N, d1, ...): log-softmax, then what stands at the target."""
+    """The single terms for x (N, C, d1, ...) and target (N, d1, ...): log-softmax, then the target's."""
     logp = ops.log_softmax(x, 1)
     losses = _picked(logp, target, weight, ignore_index)
     if label_smoothing == 0:
@@ -205,14 +209,17 @@ def nll_loss(
     share[n] = kept[n] / ((Σ[m] kept[m] * WEIGHT[TARGET[m]]) if reduction == "mean" else 1)
     ∂L/∂INPUT[n,c] = -G[n] * share[n] * WEIGHT[TARGET[n]] * [c == TARGET[n]]
 
-    The negative log-likelihood, from log-probabilities (log_softmax's result). Shapes, `weight` and `ignore_index`
-    are cross_entropy's; targets are class indices.
+    The negative log-likelihood, from log-probabilities (log_softmax's result). Shapes, `weight` and
+    `ignore_index` are cross_entropy's; targets are class indices.
     """
     _check_reduction("nll_loss", reduction)
     input, target, squeeze = _with_batch("nll_loss", input, target)
     _check_weight("nll_loss", input, weight)
     if target.is_floating_point():
-        raise TypeError(f"nll_loss: target has dtype {target.dtype}, expected class indices (int64); cross_entropy takes probabilities")
+        raise TypeError(
+            f"nll_loss: target has dtype {target.dtype}, expected class indices (int64); cross_entropy "
+            "takes probabilities"
+        )
     t, all_kept = _class_indices("nll_loss", input, target, ignore_index)
     losses = _picked(input, t, weight, ignore_index)
     return _weighted(losses, t, weight, ignore_index, all_kept, reduction, squeeze)
@@ -247,10 +254,11 @@ def _weighted(
         count = target.size if all_kept else int((target != ignore_index).sum())
         return total / count if count else total * math.nan
     kept = target != ignore_index
-    return total / (weight[from_numpy(np.where(kept, target, 0))] * from_numpy(kept.astype(weight.array.dtype))).sum()
+    counted = weight[from_numpy(np.where(kept, target, 0))] * from_numpy(kept.astype(weight.array.dtype))
+    return total / counted.sum()
 
 
-# --------------------------------------------------------------------------------------- two classes, distributions
+# -------------------------------------------------------------------------- two classes, distributions
 
 
 def binary_cross_entropy(
@@ -265,7 +273,8 @@ def binary_cross_entropy(
     ∂L/∂TARGET[...] = share[...] * (max(log(1 - INPUT[...]), -100) - max(log(INPUT[...]), -100))
 
     From probabilities in [0, 1]; logarithms end at -100, as in PyTorch, so that 0 and 1 give finite losses.
-    `binary_cross_entropy_with_logits` is more precise. Input and target have one shape; `weight` broadcasts to it.
+    `binary_cross_entropy_with_logits` is more precise. Input and target have one shape; `weight` broadcasts
+    to it.
     """
     name = "binary_cross_entropy"
     _one_shape(name, input, target)
@@ -318,15 +327,16 @@ def binary_cross_entropy_with_logits(
 def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """ℓ[...] = exp(TARGET[...]) * (TARGET[...] - INPUT[...]) if log_target else
         TARGET[...] * (log(TARGET[...]) - INPUT[...]) if TARGET[...] > 0 else -TARGET[...] * INPUT[...]
-    Y = mean[...] ℓ[...] if reduction == "mean" else (Σ[...] ℓ[...]) / size(INPUT, 0) if reduction == "batchmean"
-        else Σ[...] ℓ[...] if reduction == "sum" else ℓ
+    Y = mean[...] ℓ[...] if reduction == "mean" else
+        (Σ[...] ℓ[...]) / size(INPUT, 0) if reduction == "batchmean" else
+        Σ[...] ℓ[...] if reduction == "sum" else ℓ
 
-    ∂L/∂INPUT[...] = -G[...] * (exp(TARGET[...]) if log_target else TARGET[...]) / (numel(ℓ) if reduction == "mean"
-        else size(INPUT, 0) if reduction == "batchmean" else 1)
+    n = numel(ℓ) if reduction == "mean" else size(INPUT, 0) if reduction == "batchmean" else 1
+    ∂L/∂INPUT[...] = -G[...] * (exp(TARGET[...]) if log_target else TARGET[...]) / n
 
-    The Kullback-Leibler divergence of `input` (log-probabilities) from `target` (probabilities, or their logarithms with
-    `log_target=True`). "mean" is over all elements; "batchmean" divides the sum by N, which is the divergence itself
-    (Kullback & Leibler 1951, equation 2.4).
+    The Kullback-Leibler divergence of `input` (log-probabilities) from `target` (probabilities, or their
+    logarithms with `log_target=True`). "mean" is over all elements; "batchmean" divides the sum by N, which
+    is the divergence itself (Kullback & Leibler 1951, equation 2.4).
     """
     if reduction != "batchmean":
         _check_reduction("kl_div", reduction, "batchmean")
@@ -341,7 +351,7 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
     return _reduced("kl_div", losses, reduction)
 
 
-# ------------------------------------------------------------------------------------------------------ checks
+# ---------------------------------------------------------------------------------------------- checks
 
 
 def _check_reduction(name: str, reduction: str, *more: str) -> None:
@@ -361,8 +371,8 @@ def _same_size(name: str, input: Tensor, target: Tensor) -> None:
     """Warns where PyTorch does: (N, 1) against (N) would quietly compare every pair."""
     if input.array.shape != target.array.shape:
         warnings.warn(
-            f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} differ in shape and are broadcast, "
-            "which is seldom meant; reshape one to the other's shape",
+            f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} differ in shape and are "
+            "broadcast, which is seldom meant; reshape one to the other's shape",
             stacklevel=3,
         )
 
@@ -370,7 +380,8 @@ def _same_size(name: str, input: Tensor, target: Tensor) -> None:
 def _one_shape(name: str, input: Tensor, target: Tensor) -> None:
     if input.array.shape != target.array.shape:
         raise ValueError(
-            f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} must have the same shape; reshape one"
+            f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} must have the same shape; "
+            "reshape one"
         )
 
 
@@ -382,14 +393,18 @@ def _class_axis(x: Tensor) -> tuple[int, ...]:
 def _check_weight(name: str, input: Tensor, weight: Tensor | None) -> None:
     if weight is not None and tuple(weight.shape) != (input.shape[1],):
         raise ValueError(
-            f"{name}: weight has shape {tuple(weight.shape)}, expected ({input.shape[1]},): one factor for each class"
+            f"{name}: weight has shape {tuple(weight.shape)}, expected ({input.shape[1]},): one factor for "
+            "each class"
         )
 
 
 def _with_batch(name: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor, bool]:
     """Input as (N, C, ...), target to match, and whether a batch of one was added."""
     if not input.is_floating_point():
-        raise TypeError(f"{name}: input has dtype {input.dtype}, expected floating point; input comes first, target second")
+        raise TypeError(
+            f"{name}: input has dtype {input.dtype}, expected floating point; input comes first, target "
+            "second"
+        )
     if input.ndim == 0:
         raise ValueError(f"{name}: input has no dimensions, expected (C), (N, C) or (N, C, d1, ...)")
     probabilities = target.is_floating_point() and name == "cross_entropy"
@@ -398,7 +413,8 @@ def _with_batch(name: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tenso
     if tuple(target.shape) != expected:
         kind = "probabilities" if probabilities else "class indices"
         raise ValueError(
-            f"{name}: input {shape} and target {tuple(target.shape)} do not fit; {kind} for this input have shape {expected}"
+            f"{name}: input {shape} and target {tuple(target.shape)} do not fit; {kind} for this input have "
+            f"shape {expected}"
         )
     if len(shape) == 1:
         return input.unsqueeze(0), target.unsqueeze(0), True
@@ -409,7 +425,9 @@ def _class_indices(name: str, input: Tensor, target: Tensor, ignore_index: int) 
     """The target as int64, checked, and whether no entry is ignored."""
     t, C = target.array, input.shape[1]
     if t.dtype.kind not in "iu":
-        raise TypeError(f"{name}: target has dtype {target.dtype}, expected class indices (int64) or probabilities")
+        raise TypeError(
+            f"{name}: target has dtype {target.dtype}, expected class indices (int64) or probabilities"
+        )
     t = t.astype(np.int64, copy=False)
     if t.size == 0:
         return t, True
@@ -427,6 +445,6 @@ def _class_indices(name: str, input: Tensor, target: Tensor, ignore_index: int) 
 
 
 __all__ = [
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div", "l1_loss",
-    "mse_loss", "nll_loss", "smooth_l1_loss",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "kl_div",
+    "l1_loss", "mse_loss", "nll_loss", "smooth_l1_loss",
 ]  # fmt: skip

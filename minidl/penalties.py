@@ -3,8 +3,9 @@
     penalty = L2(1e-4)
     loss = F.cross_entropy(model(x), y) + penalty(model.parameters())
 
-Each is callable on a Tensor, on any iterable of Tensors, or on a Module (all of its parameters; for the weights alone:
-`penalty(p for p in model.parameters() if p.ndim > 1)`), and gives a scalar Tensor with a gradient.
+Each is callable on a Tensor, on any iterable of Tensors, or on a Module (all of its parameters; for the
+weights alone: `penalty(p for p in model.parameters() if p.ndim > 1)`), and gives a scalar Tensor with a
+gradient.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ class Penalty:
 
     def of(self, w: Tensor) -> Tensor:
         """The penalty of one tensor."""
-        raise NotImplementedError(f"{type(self).__name__}: no method of(w), which gives the penalty of one tensor")
+        raise NotImplementedError(
+            f"{type(self).__name__}: no method of(w), which gives the penalty of one tensor"
+        )
 
     def __call__(self, parameters: Any) -> Tensor:
         terms = [self.of(w) for w in _tensors(type(self).__name__, parameters)]
@@ -53,8 +56,8 @@ class L1(Penalty):
 class L2(Penalty):
     """Y = λ / 2 * Σ[...] W[...]**2
 
-    Ridge regression's term: its gradient is λ w, the same as an optimizer's `weight_decay=λ`. For SGD the two are
-    one; for Adam they are not, since Adam divides the penalty's gradient, too (Loshchilov & Hutter 2019).
+    Ridge regression's term: its gradient is λ w, the same as an optimizer's `weight_decay=λ`. For SGD the two
+    are one; for Adam they are not, since Adam divides the penalty's gradient, too (Loshchilov & Hutter 2019).
     Sources: Tikhonov 1963; Hoerl & Kennard 1970, Ridge Regression.
     """
 

@@ -1,4 +1,6 @@
-"""Losses and penalties: values, formulas, gradients, stability, refusals; and PyTorch's values where it is installed."""
+"""Losses and penalties: values, formulas, gradients, stability, refusals; and PyTorch's values where it is
+installed.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def test_smooth_l1_by_hand():
 
 
 def test_cross_entropy_of_equal_logits_is_log_of_the_number_of_classes():
-    assert F.cross_entropy(t64(np.zeros((3, 7))), minidl.tensor([0, 3, 6])).item() == pytest.approx(math.log(7), rel=1e-14)
+    assert F.cross_entropy(t64(np.zeros((3, 7))), minidl.tensor([0, 3, 6])).item() == pytest.approx(
+        math.log(7), rel=1e-14
+    )
 
 
 def test_cross_entropy_gradient_is_softmax_minus_one_hot():
@@ -71,13 +75,28 @@ FORMULA_CASES = [
     (F.huber_loss, (draw(4, 3), draw(4, 3, seed=1)), {"delta": 0.4}, {}),
     (F.smooth_l1_loss, (draw(4, 3), draw(4, 3, seed=1)), {"beta": 0.3}, {}),
     *[
-        (F.cross_entropy, (draw(5, 4), np.array([0, 3, 1, 2, 1]), w), {"ignore_index": ignore, "label_smoothing": eps}, {})
+        (
+            F.cross_entropy,
+            (draw(5, 4), np.array([0, 3, 1, 2, 1]), w),
+            {"ignore_index": ignore, "label_smoothing": eps},
+            {},
+        )
         for w in (np.ones(4), np.array([1.0, 0.5, 2.0, 3.0]))
         for ignore in (-100, 1)
         for eps in (0.0, 0.3)
     ],
-    (F.nll_loss, (draw(5, 4), np.array([0, 3, 1, 2, 1]), np.array([1.0, 0.5, 2.0, 3.0])), {"ignore_index": 1}, {}),
-    (F.binary_cross_entropy, (np.array([0.1, 0.7, 1.0]), np.array([0.0, 0.4, 1.0]), np.array([1.0, 2.0, 3.0])), {}, {}),
+    (
+        F.nll_loss,
+        (draw(5, 4), np.array([0, 3, 1, 2, 1]), np.array([1.0, 0.5, 2.0, 3.0])),
+        {"ignore_index": 1},
+        {},
+    ),
+    (
+        F.binary_cross_entropy,
+        (np.array([0.1, 0.7, 1.0]), np.array([0.0, 0.4, 1.0]), np.array([1.0, 2.0, 3.0])),
+        {},
+        {},
+    ),
     (
         F.binary_cross_entropy_with_logits,
         (draw(4, 3, scale=3), np.random.default_rng(2).uniform(size=(4, 3)), np.ones(3)),
@@ -92,7 +111,9 @@ FORMULA_CASES = [
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize(("loss", "arrays", "options", "named"), FORMULA_CASES)
 def test_the_docstring_is_what_runs(loss, arrays, options, named, reduction):
-    formulas = pytest.importorskip("minidl.explain.evaluator", reason="the formula evaluator is not in this build")
+    formulas = pytest.importorskip(
+        "minidl.explain.evaluator", reason="the formula evaluator is not in this build"
+    )
     names = loss.__code__.co_varnames[: loss.__code__.co_argcount]
     known = loss.__code__.co_varnames[: loss.__code__.co_argcount + loss.__code__.co_kwonlyargcount]
     options = {k: v for k, v in options.items() if k in known}
@@ -172,7 +193,9 @@ def test_cross_entropy_of_huge_logits(dtype):
 @pytest.mark.parametrize("dtype", [minidl.float32, minidl.float64])
 def test_bce_with_logits_of_huge_logits(dtype):
     x = minidl.tensor([1e4, -1e4, 1e4, -1e4], dtype=dtype, requires_grad=True)
-    loss = F.binary_cross_entropy_with_logits(x, minidl.tensor([1.0, 0.0, 0.0, 1.0], dtype=dtype), reduction="none")
+    loss = F.binary_cross_entropy_with_logits(
+        x, minidl.tensor([1.0, 0.0, 0.0, 1.0], dtype=dtype), reduction="none"
+    )
     loss.sum().backward()
     assert loss.tolist() == [0.0, 0.0, 1e4, 1e4]
     assert x.grad.tolist() == [0.0, 0.0, 1.0, -1.0]
@@ -223,23 +246,59 @@ def test_ignored_positions_get_no_gradient():
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: F.mse_loss(minidl.zeros(2), minidl.zeros(2), reduction="avg"), ValueError, "reduction is 'avg'"),
+        (
+            lambda: F.mse_loss(minidl.zeros(2), minidl.zeros(2), reduction="avg"),
+            ValueError,
+            "reduction is 'avg'",
+        ),
         (lambda: F.huber_loss(minidl.zeros(2), minidl.zeros(2), delta=0), ValueError, "delta is 0"),
         (lambda: F.smooth_l1_loss(minidl.zeros(2), minidl.zeros(2), beta=-1), ValueError, "beta is -1"),
-        (lambda: F.cross_entropy(minidl.zeros(2, 3), minidl.tensor([0, 3])), IndexError, "target 3 at 1 .* classes 0 to 2"),
+        (
+            lambda: F.cross_entropy(minidl.zeros(2, 3), minidl.tensor([0, 3])),
+            IndexError,
+            "target 3 at 1 .* classes 0 to 2",
+        ),
         (lambda: F.cross_entropy(minidl.zeros(2, 3), minidl.tensor([0, -1])), IndexError, "target -1"),
-        (lambda: F.cross_entropy(minidl.zeros(2, 3), minidl.tensor([0, 1, 2])), ValueError, r"\(2, 3\) and target \(3,\)"),
-        (lambda: F.cross_entropy(minidl.zeros(2, 3), minidl.zeros(2, 4)), ValueError, "probabilities .* shape"),
+        (
+            lambda: F.cross_entropy(minidl.zeros(2, 3), minidl.tensor([0, 1, 2])),
+            ValueError,
+            r"\(2, 3\) and target \(3,\)",
+        ),
+        (
+            lambda: F.cross_entropy(minidl.zeros(2, 3), minidl.zeros(2, 4)),
+            ValueError,
+            "probabilities .* shape",
+        ),
         (lambda: F.cross_entropy(minidl.tensor([[1, 2]]), minidl.tensor([0])), TypeError, "floating point"),
         (lambda: F.cross_entropy(minidl.zeros(2, 3), minidl.tensor([True, False])), TypeError, "bool"),
-        (lambda: F.cross_entropy(minidl.zeros(2, 3), minidl.tensor([0, 1]), minidl.ones(2)), ValueError, "weight has shape"),
-        (lambda: F.cross_entropy(minidl.zeros(2, 3), minidl.tensor([0, 1]), label_smoothing=2.0), ValueError, "label_smooth"),
+        (
+            lambda: F.cross_entropy(minidl.zeros(2, 3), minidl.tensor([0, 1]), minidl.ones(2)),
+            ValueError,
+            "weight has shape",
+        ),
+        (
+            lambda: F.cross_entropy(minidl.zeros(2, 3), minidl.tensor([0, 1]), label_smoothing=2.0),
+            ValueError,
+            "label_smooth",
+        ),
         (lambda: F.nll_loss(minidl.zeros(2, 3), minidl.zeros(2)), TypeError, "class indices"),
-        (lambda: F.nll_loss(minidl.zeros(2, 3, 4), minidl.zeros(2, 3, dtype=minidl.int64)), ValueError, r"shape \(2, 4\)"),
-        (lambda: F.binary_cross_entropy(minidl.tensor([1.5]), minidl.tensor([1.0])), ValueError, "outside \\[0, 1\\]"),
+        (
+            lambda: F.nll_loss(minidl.zeros(2, 3, 4), minidl.zeros(2, 3, dtype=minidl.int64)),
+            ValueError,
+            r"shape \(2, 4\)",
+        ),
+        (
+            lambda: F.binary_cross_entropy(minidl.tensor([1.5]), minidl.tensor([1.0])),
+            ValueError,
+            "outside \\[0, 1\\]",
+        ),
         (lambda: F.binary_cross_entropy(minidl.tensor([math.nan]), minidl.tensor([1.0])), ValueError, "NaN"),
         (lambda: F.binary_cross_entropy(minidl.zeros(2), minidl.zeros(2, 1)), ValueError, "same shape"),
-        (lambda: F.binary_cross_entropy_with_logits(minidl.zeros(2), minidl.zeros(3)), ValueError, "same shape"),
+        (
+            lambda: F.binary_cross_entropy_with_logits(minidl.zeros(2), minidl.zeros(3)),
+            ValueError,
+            "same shape",
+        ),
         (lambda: F.kl_div(minidl.zeros(2), minidl.zeros(2), reduction="all"), ValueError, "batchmean"),
         (lambda: nn.CrossEntropyLoss(reduction="all"), ValueError, "CrossEntropyLoss: reduction"),
     ],
@@ -269,7 +328,9 @@ def test_penalties_by_hand():
 
 @pytest.mark.parametrize("penalty", [penalties.L1(0.3), penalties.L2(0.3), penalties.ElasticNet(0.3, 0.7)])
 def test_penalty_formulas(penalty):
-    formulas = pytest.importorskip("minidl.explain.evaluator", reason="the formula evaluator is not in this build")
+    formulas = pytest.importorskip(
+        "minidl.explain.evaluator", reason="the formula evaluator is not in this build"
+    )
     w = draw(3, 4)
     expected = formulas.evaluate(type(penalty), {**vars(penalty), "W": w})["Y"]
     assert penalty(t64(w)).item() == pytest.approx(float(expected), rel=1e-13)
@@ -301,8 +362,14 @@ def test_penalty_of_no_tensors():
 
 # Against PyTorch
 
-PAIRS = [("mse_loss", {}), ("l1_loss", {}), ("huber_loss", {}), ("huber_loss", {"delta": 0.3}), ("smooth_l1_loss", {"beta": 0.5}),
-         ("smooth_l1_loss", {"beta": 0.0})]  # fmt: skip
+PAIRS = [
+    ("mse_loss", {}),
+    ("l1_loss", {}),
+    ("huber_loss", {}),
+    ("huber_loss", {"delta": 0.3}),
+    ("smooth_l1_loss", {"beta": 0.5}),
+    ("smooth_l1_loss", {"beta": 0.0}),
+]
 
 
 @pytest.fixture
@@ -364,7 +431,13 @@ def test_binary_losses_as_pytorch(torch, reduction):
     both(torch, "binary_cross_entropy", (x, y, weight), options, rtol=1e-8)
     logits = draw(2, 3, scale=20)
     both(torch, "binary_cross_entropy_with_logits", (logits, y), options)
-    both(torch, "binary_cross_entropy_with_logits", (logits, y, weight), options, pos_weight=np.array([2.0, 0.5, 1.0]))
+    both(
+        torch,
+        "binary_cross_entropy_with_logits",
+        (logits, y, weight),
+        options,
+        pos_weight=np.array([2.0, 0.5, 1.0]),
+    )
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none", "batchmean"])

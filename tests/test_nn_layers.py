@@ -29,7 +29,11 @@ SHAPES = [
     (nn.Conv1d(3, 4, 3, stride=2, padding=1), (2, 3, 9), (2, 4, 5)),
     (nn.Conv1d(3, 3, 3, groups=3, padding="same"), (2, 3, 9), (2, 3, 9)),
     (nn.Conv2d(1, 4, 3), (2, 1, 8, 8), (2, 4, 6, 6)),
-    (nn.Conv2d(1, 4, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), bias=False), (2, 1, 9, 7), (2, 4, 5, 5)),
+    (
+        nn.Conv2d(1, 4, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), bias=False),
+        (2, 1, 9, 7),
+        (2, 4, 5, 5),
+    ),
     (nn.Conv2d(4, 6, 4, padding="same", groups=2), (2, 4, 7, 6), (2, 6, 7, 6)),
     (nn.Conv2d(4, 6, 3, padding="valid"), (4, 7, 6), (6, 5, 4)),
     (nn.MaxPool1d(2), (2, 3, 9), (2, 3, 4)),
@@ -45,7 +49,17 @@ SHAPES = [
     (nn.LayerNorm([4, 6], bias=False), (2, 4, 6), (2, 4, 6)),
     *[
         (make(), (3, 4), (3, 4))
-        for make in (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Hardtanh)
+        for make in (
+            nn.ReLU,
+            nn.LeakyReLU,
+            nn.ELU,
+            nn.GELU,
+            nn.SiLU,
+            nn.Tanh,
+            nn.Sigmoid,
+            nn.Softplus,
+            nn.Hardtanh,
+        )
     ],
     (nn.GELU("tanh"), (3, 4), (3, 4)),
     (nn.Softmax(dim=-1), (3, 4), (3, 4)),
@@ -53,7 +67,9 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize(("layer", "before", "after"), SHAPES, ids=lambda v: repr(v) if isinstance(v, nn.Module) else "")
+@pytest.mark.parametrize(
+    ("layer", "before", "after"), SHAPES, ids=lambda v: repr(v) if isinstance(v, nn.Module) else ""
+)
 def test_shapes_and_gradients(layer, before, after):
     layer = layer.double()
     x = draw(*before)
@@ -123,7 +139,9 @@ def test_batch_norm_statistics():
         var = 0.7 * var + 0.3 * batch.var((0, 2), ddof=1)
     np.testing.assert_allclose(moving.running_mean.array, mean, rtol=1e-12)
     np.testing.assert_allclose(moving.running_var.array, var, rtol=1e-12)
-    np.testing.assert_allclose(plain.running_mean.array, np.mean([b.mean((0, 2)) for b in batches], 0), rtol=1e-12)
+    np.testing.assert_allclose(
+        plain.running_mean.array, np.mean([b.mean((0, 2)) for b in batches], 0), rtol=1e-12
+    )
     assert moving.num_batches_tracked.item() == 4
     x = minidl.tensor(batches[0])
     expected = (batches[0] - mean[:, None]) / np.sqrt(var[:, None] + 1e-5)
@@ -169,7 +187,10 @@ def test_softmax_needs_a_dimension():
         (lambda: nn.Linear(-1, 2), "in_features is -1"),
         (lambda: nn.Conv2d(3, 4, 3, groups=2), "groups is 2"),
         (lambda: nn.Conv2d(3, 4, 0), "kernel_size is 0"),
-        (lambda: nn.Conv2d(3, 4, (3, 3, 3)), "kernel_size is .3, 3, 3., expected an int of 1 or more, or 2 of them"),
+        (
+            lambda: nn.Conv2d(3, 4, (3, 3, 3)),
+            "kernel_size is .3, 3, 3., expected an int of 1 or more, or 2 of them",
+        ),
         (lambda: nn.Conv2d(3, 4, 3, stride=0), "stride is 0"),
         (lambda: nn.Conv2d(3, 4, 3, padding=-1), "padding is -1"),
         (lambda: nn.Conv2d(3, 4, 3, padding="full"), "'same', 'valid'"),
@@ -192,9 +213,15 @@ def test_losses_as_modules():
     assert module(x, y).item() == expected.item()
     assert list(module.state_dict()) == ["weight"] and repr(module) == "CrossEntropyLoss()"
     a, b = minidl.rand(4), minidl.rand(4)
-    for make, function in [(nn.MSELoss, "mse_loss"), (nn.L1Loss, "l1_loss"), (nn.HuberLoss, "huber_loss"),
-                           (nn.SmoothL1Loss, "smooth_l1_loss"), (nn.BCELoss, "binary_cross_entropy"), (nn.KLDivLoss, "kl_div"),
-                           (nn.BCEWithLogitsLoss, "binary_cross_entropy_with_logits")]:  # fmt: skip
+    for make, function in [
+        (nn.MSELoss, "mse_loss"),
+        (nn.L1Loss, "l1_loss"),
+        (nn.HuberLoss, "huber_loss"),
+        (nn.SmoothL1Loss, "smooth_l1_loss"),
+        (nn.BCELoss, "binary_cross_entropy"),
+        (nn.KLDivLoss, "kl_div"),
+        (nn.BCEWithLogitsLoss, "binary_cross_entropy_with_logits"),
+    ]:
         got = make(reduction="sum")(a, b).item()
         assert got == getattr(nn.functional, function)(a, b, reduction="sum").item()
     logp = nn.LogSoftmax(1)(x)
@@ -220,8 +247,12 @@ def test_xavier():
 
 
 def test_kaiming():
-    assert many(init.kaiming_normal_, nonlinearity="relu").std() == pytest.approx(math.sqrt(2 / 200), rel=0.01)
-    assert many(init.kaiming_normal_, a=1.0, mode="fan_out").std() == pytest.approx(math.sqrt(1 / 300), rel=0.01)
+    assert many(init.kaiming_normal_, nonlinearity="relu").std() == pytest.approx(
+        math.sqrt(2 / 200), rel=0.01
+    )
+    assert many(init.kaiming_normal_, a=1.0, mode="fan_out").std() == pytest.approx(
+        math.sqrt(1 / 300), rel=0.01
+    )
     w = many(init.kaiming_uniform_, shape=(30, 20, 5, 4), a=math.sqrt(5))
     assert 0.999 / 20 < np.abs(w).max() <= np.float32(1 / 20)
 
@@ -237,7 +268,11 @@ def test_truncated_normal():
 
 
 def test_simple_fills():
-    assert many(init.constant_, val=3.0).min() == 3 and many(init.zeros_).max() == 0 and many(init.ones_).min() == 1
+    assert (
+        many(init.constant_, val=3.0).min() == 3
+        and many(init.zeros_).max() == 0
+        and many(init.ones_).min() == 1
+    )
     np.testing.assert_array_equal(many(init.eye_, shape=(3, 4)), np.eye(3, 4))
     w = many(init.uniform_, a=-2.0, b=4.0)
     assert w.mean() == pytest.approx(1, abs=0.03) and w.min() >= -2 and w.max() < 4
@@ -261,7 +296,9 @@ def test_generators_decide():
 
 
 def test_gains():
-    assert init.calculate_gain("linear") == init.calculate_gain("conv2d") == init.calculate_gain("sigmoid") == 1
+    assert (
+        init.calculate_gain("linear") == init.calculate_gain("conv2d") == init.calculate_gain("sigmoid") == 1
+    )
     assert init.calculate_gain("tanh") == 5 / 3 and init.calculate_gain("relu") == math.sqrt(2)
     assert init.calculate_gain("leaky_relu", 1) == 1 and init.calculate_gain("selu") == 0.75
 
@@ -287,14 +324,22 @@ def test_init_refuses(call, words):
 def test_default_initial_values():
     """U(±1/√fan_in) for weights and biases of Linear and Conv, N(0, 1) for Embedding, 1 and 0 for norms."""
     minidl.manual_seed(0)
-    for layer, fan_in in [(nn.Linear(50, 400), 50), (nn.Conv2d(8, 200, 3, groups=2), 36), (nn.Conv1d(6, 300, 5), 30)]:
+    for layer, fan_in in [
+        (nn.Linear(50, 400), 50),
+        (nn.Conv2d(8, 200, 3, groups=2), 36),
+        (nn.Conv1d(6, 300, 5), 30),
+    ]:
         for p in layer.parameters():
             bound = 1 / math.sqrt(fan_in)
             assert 0.95 * bound < np.abs(p.array).max() <= bound * (1 + 1e-6)
             assert p.array.mean() == pytest.approx(0, abs=0.1 * bound)
     assert nn.Embedding(200, 50).weight.array.std() == pytest.approx(1, rel=0.05)
     norm = nn.BatchNorm2d(3)
-    assert norm.weight.tolist() == [1.0] * 3 and norm.bias.tolist() == [0.0] * 3 and norm.running_var.tolist() == [1.0] * 3
+    assert (
+        norm.weight.tolist() == [1.0] * 3
+        and norm.bias.tolist() == [0.0] * 3
+        and norm.running_var.tolist() == [1.0] * 3
+    )
     minidl.manual_seed(0)
     first = nn.Linear(3, 3).weight.tolist()
     minidl.manual_seed(0)
@@ -305,7 +350,10 @@ def test_default_initial_values():
 
 
 def with_gradients():
-    a, b = nn.Parameter(minidl.zeros(2, dtype=minidl.float64)), nn.Parameter(minidl.zeros(1, dtype=minidl.float64))
+    a, b = (
+        nn.Parameter(minidl.zeros(2, dtype=minidl.float64)),
+        nn.Parameter(minidl.zeros(1, dtype=minidl.float64)),
+    )
     a.grad, b.grad = minidl.tensor(np.array([3.0, 0.0])), minidl.tensor(np.array([-4.0]))
     return a, b, nn.Parameter(minidl.zeros(3))
 

@@ -56,8 +56,8 @@ def test_a_parameter_shares_memory_with_its_data():
 def test_names_in_order():
     net = Net()
     assert [n for n, _ in net.named_parameters()] == NAMES
-    assert [n for n, _ in net.named_buffers()] == ["offset", "scratch", "norm.running_mean", "norm.running_var",
-                                                   "norm.num_batches_tracked"]  # fmt: skip
+    tracked = ["norm.running_mean", "norm.running_var", "norm.num_batches_tracked"]
+    assert [n for n, _ in net.named_buffers()] == ["offset", "scratch", *tracked]
     assert [n for n, _ in net.named_modules()] == ["", "hidden", "norm"]
     assert [n for n, _ in net.named_children()] == ["hidden", "norm"]
     assert list(net.state_dict()) == STATE
@@ -96,7 +96,9 @@ def test_assigning_registers_and_replaces():
 
 def test_registering_refuses():
     net = Net()
-    with pytest.raises(TypeError, match="weight is registered and cannot become a Tensor; assign a Parameter or None"):
+    with pytest.raises(
+        TypeError, match="weight is registered and cannot become a Tensor; assign a Parameter or None"
+    ):
         net.hidden.weight = minidl.zeros(4, 3)
     with pytest.raises(TypeError, match="cannot become a int"):
         net.hidden = 3
@@ -198,7 +200,10 @@ def test_foreign_state_loads_nothing():
     before = {k: v.array.copy() for k, v in net.state_dict().items()}
     good = {k: minidl.ones(*v.shape) for k, v in net.state_dict().items()}
     cases = [
-        ({**good, "hidden.weight": minidl.ones(4, 5)}, r"hidden.weight has shape \(4, 5\) there and \(4, 3\) here"),
+        (
+            {**good, "hidden.weight": minidl.ones(4, 5)},
+            r"hidden.weight has shape \(4, 5\) there and \(4, 3\) here",
+        ),
         ({k: v for k, v in good.items() if k != "scale"}, "missing scale"),
         ({**good, "extra": minidl.ones(1)}, "unexpected extra"),
         ({}, "missing scale, offset, .* and 3 more"),
@@ -212,7 +217,9 @@ def test_foreign_state_loads_nothing():
         net.load_state_dict([1])
     for name, value in net.state_dict().items():
         np.testing.assert_array_equal(value.array, before[name])
-    missing, unexpected = net.load_state_dict({"scale": minidl.zeros(1), "extra": minidl.ones(1)}, strict=False)
+    missing, unexpected = net.load_state_dict(
+        {"scale": minidl.zeros(1), "extra": minidl.ones(1)}, strict=False
+    )
     assert missing == STATE[1:] and unexpected == ["extra"] and net.scale.item() == 0
 
 
@@ -258,7 +265,10 @@ def test_anomaly_names_the_module():
             return minidl.log(x - 1)
 
     net = nn.Sequential(nn.Identity(), nn.Sequential(OrderedDict(broken=Bad())))
-    with minidl.autograd.detect_anomaly(), pytest.raises(FloatingPointError, match=r"log made the first .* in module Sequential\.1\.broken"):
+    with (
+        minidl.autograd.detect_anomaly(),
+        pytest.raises(FloatingPointError, match=r"log made the first .* in module Sequential\.1\.broken"),
+    ):
         net(minidl.ones(2))
     net(minidl.ones(2) * 3)
 

@@ -16,7 +16,12 @@ LAYERS = [
     ("Conv1d", (3, 4, 3), {"stride": 2, "padding": 1}, (2, 3, 9)),
     ("Conv1d", (4, 4, 3), {"groups": 2, "padding": "same", "dilation": 2}, (2, 4, 9)),
     ("Conv2d", (1, 4, 3), {}, (2, 1, 8, 8)),
-    ("Conv2d", (4, 6, (3, 2)), {"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2), "groups": 2, "bias": False}, (2, 4, 9, 7)),
+    (
+        "Conv2d",
+        (4, 6, (3, 2)),
+        {"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2), "groups": 2, "bias": False},
+        (2, 4, 9, 7),
+    ),
     ("Conv2d", (4, 6, 4), {"padding": "same"}, (2, 4, 7, 6)),
     ("Conv2d", (4, 6, 3), {"padding": "valid"}, (4, 7, 6)),
     ("MaxPool1d", (2,), {}, (2, 3, 9)),
@@ -25,7 +30,12 @@ LAYERS = [
     ("MaxPool2d", ((2, 3),), {"stride": 1, "dilation": 2}, (3, 8, 7)),
     ("AvgPool1d", (3, 1, 1), {}, (2, 3, 9)),
     ("AvgPool2d", (2,), {}, (2, 3, 8, 9)),
-    ("AvgPool2d", (3,), {"stride": 2, "padding": 1, "ceil_mode": True, "count_include_pad": False}, (2, 3, 8, 7)),
+    (
+        "AvgPool2d",
+        (3,),
+        {"stride": 2, "padding": 1, "ceil_mode": True, "count_include_pad": False},
+        (2, 3, 8, 7),
+    ),
     ("BatchNorm1d", (3,), {}, (4, 3)),
     ("BatchNorm1d", (3,), {"momentum": None}, (4, 3, 5)),
     ("BatchNorm2d", (3,), {"affine": False, "momentum": 0.3, "eps": 1e-3}, (4, 3, 5, 2)),
@@ -63,7 +73,9 @@ def test_layer_as_pytorch(name, arguments, options, shape):
     theirs = getattr(torch.nn, name)(*arguments, **options)
     assert repr(ours) == repr(theirs)
     state = theirs.state_dict()
-    assert {k: tuple(v.shape) for k, v in ours.state_dict().items()} == {k: tuple(v.shape) for k, v in state.items()}
+    assert {k: tuple(v.shape) for k, v in ours.state_dict().items()} == {
+        k: tuple(v.shape) for k, v in state.items()
+    }
     assert list(ours.state_dict()) == list(state)
     assert [n for n, _ in ours.named_parameters()] == [n for n, _ in theirs.named_parameters()]
     ours, theirs = ours.double(), theirs.double()
@@ -87,7 +99,10 @@ def test_layer_as_pytorch(name, arguments, options, shape):
 
 
 def test_embedding_as_pytorch():
-    ours, theirs = nn.Embedding(6, 3, padding_idx=2).double(), torch.nn.Embedding(6, 3, padding_idx=2).double()
+    ours, theirs = (
+        nn.Embedding(6, 3, padding_idx=2).double(),
+        torch.nn.Embedding(6, 3, padding_idx=2).double(),
+    )
     assert repr(ours) == repr(theirs)
     ours.load_state_dict(theirs.state_dict())
     index = np.array([[0, 2, 5], [5, 5, 1]])
@@ -129,7 +144,9 @@ def test_a_network_learns_as_pytorch_does():
         np.testing.assert_allclose(p.array, q.numpy(), rtol=1e-4, atol=1e-6, err_msg=key)
 
 
-@pytest.mark.parametrize("nonlinearity", ["linear", "conv2d", "sigmoid", "tanh", "relu", "leaky_relu", "selu"])
+@pytest.mark.parametrize(
+    "nonlinearity", ["linear", "conv2d", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]
+)
 def test_gains_as_pytorch(nonlinearity):
     assert nn.init.calculate_gain(nonlinearity) == torch.nn.init.calculate_gain(nonlinearity)
 
@@ -137,14 +154,17 @@ def test_gains_as_pytorch(nonlinearity):
 def test_containers_print_as_pytorch():
     def build(nn):
         return nn.ModuleDict(
-            {"a": nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2), nn.Sequential(nn.ReLU())]), "b": nn.Sequential()}
+            {
+                "a": nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2), nn.Sequential(nn.ReLU())]),
+                "b": nn.Sequential(),
+            }
         )
 
     assert repr(build(nn)) == repr(build(torch.nn))
 
 
 def test_signatures_of_pytorch_are_kept():
-    """Every argument that a layer here takes exists in PyTorch, in the same place and with the same default."""
+    """Every argument that a layer here takes exists in PyTorch, in its place and with its default."""
     import inspect
 
     kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD

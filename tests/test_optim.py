@@ -1,4 +1,6 @@
-"""Optimizers and schedules: their docstrings' update rules, what they refuse, how they resume; and PyTorch's values."""
+"""Optimizers and schedules: their docstrings' update rules, what they refuse, how they resume; and PyTorch's
+values.
+"""
 
 from __future__ import annotations
 
@@ -48,13 +50,21 @@ def run(optimizer, params, grads):
 
 @pytest.mark.parametrize(("make", "options"), CASES)
 def test_the_docstring_is_what_runs(make, options):
-    evaluator = pytest.importorskip("minidl.explain.evaluator", reason="the formula evaluator is not in this build")
+    evaluator = pytest.importorskip(
+        "minidl.explain.evaluator", reason="the formula evaluator is not in this build"
+    )
     w = leaf()
     optimizer = make([w], **options)
     settings = {**optimizer.defaults}
     if "betas" in settings:
         settings["β1"], settings["β2"] = settings.pop("betas")
-    state = {**settings, "w": START, "m": np.zeros_like(START), "v": np.zeros_like(START), "b": np.zeros_like(START)}
+    state = {
+        **settings,
+        "w": START,
+        "m": np.zeros_like(START),
+        "v": np.zeros_like(START),
+        "b": np.zeros_like(START),
+    }
     for t, g in enumerate(gradients(), 1):
         state = evaluator.run_updates(make, {**state, "g": g, "t": t})
         run(optimizer, [w], [g])
@@ -63,7 +73,7 @@ def test_the_docstring_is_what_runs(make, options):
 
 @pytest.mark.parametrize(("make", "options"), CASES)
 def test_float32_and_awkward_layouts(make, options):
-    """Several parameters, one of them transposed and one empty, take the same steps as one alone in float64."""
+    """Several parameters, one transposed and one empty, take the same steps as one alone in float64."""
     alone = run(make([p := leaf()], **options), [p], gradients())[0]
     flipped = minidl.from_numpy(np.ascontiguousarray(START.T)).T.requires_grad_()
     assert not flipped.array.flags.c_contiguous
@@ -171,7 +181,11 @@ def test_l2_penalty_is_weight_decay_for_sgd_and_not_for_adam():
         np.testing.assert_allclose(
             train(optim.SGD, 0.1, 0.0, **options), train(optim.SGD, 0.0, 0.1, **options), rtol=1e-12
         )
-    penalty, coupled, decoupled = train(optim.Adam, 0.1, 0.0), train(optim.Adam, 0.0, 0.1), train(optim.AdamW, 0.0, 0.1)
+    penalty, coupled, decoupled = (
+        train(optim.Adam, 0.1, 0.0),
+        train(optim.Adam, 0.0, 0.1),
+        train(optim.AdamW, 0.0, 0.1),
+    )
     np.testing.assert_allclose(penalty, coupled, rtol=1e-10)
     assert np.abs(penalty - decoupled).max() > 1e-3
 
@@ -256,8 +270,12 @@ def test_training_a_line():
     """Least squares by every optimizer: y = 3 x - 2."""
     x = minidl.tensor(np.linspace(-1, 1, 32)[:, None])
     y = 3 * x - 2
-    for make, options in [(optim.GD, {"lr": 0.3}), (optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
-                          (optim.Adam, {"lr": 0.1}), (optim.AdamW, {"lr": 0.1, "weight_decay": 0.0})]:  # fmt: skip
+    for make, options in [
+        (optim.GD, {"lr": 0.3}),
+        (optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+        (optim.Adam, {"lr": 0.1}),
+        (optim.AdamW, {"lr": 0.1, "weight_decay": 0.0}),
+    ]:
         model = nn.Linear(1, 1).double()
         optimizer = make(model.parameters(), **options)
         for _ in range(300):
@@ -280,7 +298,7 @@ SCHEDULES = [
     ("CosineAnnealingLR", {"T_max": 5, "eta_min": 0.01}),
     ("LambdaLR", {"lr_lambda": lambda t: 1 / (1 + t)}),
     ("OneCycleLR", {"max_lr": 0.5, "total_steps": 21}),
-    ("OneCycleLR", {"max_lr": 0.5, "epochs": 3, "steps_per_epoch": 7, "anneal_strategy": "linear", "pct_start": 0.4}),
+    ("OneCycleLR", {"max_lr": 0.5, "epochs": 3, "steps_per_epoch": 7, "anneal_strategy": "linear"}),
     ("OneCycleLR", {"max_lr": 0.5, "total_steps": 30, "three_phase": True}),
 ]  # fmt: skip
 
@@ -296,9 +314,13 @@ def rates(module, optimizer, name, options, steps=20):
     return found
 
 
-@pytest.mark.parametrize(("name", "options"), [s for s in SCHEDULES if s[0] not in ("LambdaLR", "OneCycleLR")])
+@pytest.mark.parametrize(
+    ("name", "options"), [s for s in SCHEDULES if s[0] not in ("LambdaLR", "OneCycleLR")]
+)
 def test_schedule_formulas(name, options):
-    evaluator = pytest.importorskip("minidl.explain.evaluator", reason="the formula evaluator is not in this build")
+    evaluator = pytest.importorskip(
+        "minidl.explain.evaluator", reason="the formula evaluator is not in this build"
+    )
     schedule = getattr(lr_scheduler, name)
     scheduler = schedule(optim.SGD([leaf()], lr=0.2), **options)
     settings = {k: v for k, v in vars(scheduler).items() if isinstance(v, (int, float))}
@@ -310,22 +332,47 @@ def test_schedule_formulas(name, options):
 
 @pytest.mark.parametrize("strategy", ["cos", "linear"])
 def test_one_cycle_formula(strategy):
-    evaluator = pytest.importorskip("minidl.explain.evaluator", reason="the formula evaluator is not in this build")
-    options = {"max_lr": 0.5, "total_steps": 21, "pct_start": 0.4, "div_factor": 10.0, "final_div_factor": 50.0}
+    evaluator = pytest.importorskip(
+        "minidl.explain.evaluator", reason="the formula evaluator is not in this build"
+    )
+    options = {
+        "max_lr": 0.5,
+        "total_steps": 21,
+        "pct_start": 0.4,
+        "div_factor": 10.0,
+        "final_div_factor": 50.0,
+    }
     found = rates(lr_scheduler, optim.Adam([leaf()]), "OneCycleLR", {**options, "anneal_strategy": strategy})
     for t, lr in enumerate(found):
-        expected = evaluator.evaluate(lr_scheduler.OneCycleLR, {**options, "anneal_strategy": strategy, "t": t})["lr"]
+        expected = evaluator.evaluate(
+            lr_scheduler.OneCycleLR, {**options, "anneal_strategy": strategy, "t": t}
+        )["lr"]
         assert lr == pytest.approx(float(expected), rel=1e-12)
 
 
 def test_schedules_by_hand():
     sgd = lambda: optim.SGD([leaf()], lr=1.0)  # noqa: E731
     assert rates(lr_scheduler, sgd(), "StepLR", {"step_size": 2}, 4) == pytest.approx([1, 1, 0.1, 0.1, 0.01])
-    assert rates(lr_scheduler, sgd(), "LinearLR", {"start_factor": 0.5, "total_iters": 2}, 3) == [0.5, 0.75, 1.0, 1.0]
+    assert rates(lr_scheduler, sgd(), "LinearLR", {"start_factor": 0.5, "total_iters": 2}, 3) == [
+        0.5,
+        0.75,
+        1.0,
+        1.0,
+    ]
     assert rates(lr_scheduler, sgd(), "CosineAnnealingLR", {"T_max": 2}, 2) == pytest.approx([1, 0.5, 0])
     assert rates(lr_scheduler, sgd(), "LambdaLR", {"lr_lambda": lambda t: 2.0**-t}, 2) == [1.0, 0.5, 0.25]
-    cycle = rates(lr_scheduler, optim.SGD([leaf()], lr=1.0, momentum=0.9), "OneCycleLR", {"max_lr": 1.0, "total_steps": 10}, 9)
-    assert cycle[0] == pytest.approx(0.04) and max(cycle) == cycle[2] == pytest.approx(1) and cycle[-1] == pytest.approx(4e-6)
+    cycle = rates(
+        lr_scheduler,
+        optim.SGD([leaf()], lr=1.0, momentum=0.9),
+        "OneCycleLR",
+        {"max_lr": 1.0, "total_steps": 10},
+        9,
+    )
+    assert (
+        cycle[0] == pytest.approx(0.04)
+        and max(cycle) == cycle[2] == pytest.approx(1)
+        and cycle[-1] == pytest.approx(4e-6)
+    )
 
 
 def test_two_schedules_combine():
@@ -416,7 +463,9 @@ def test_steps_as_pytorch(torch, make, options, dtype):
         w.grad, theirs.grad = minidl.tensor(g), torch.tensor(g)
         ours.step()
         other.step()
-    np.testing.assert_allclose(w.array, theirs.detach().numpy(), rtol=1e-12 if dtype == np.float64 else 1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        w.array, theirs.detach().numpy(), rtol=1e-12 if dtype == np.float64 else 1e-5, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize(("make", "options"), [c for c in CASES if c[0] is not optim.GD])
@@ -444,7 +493,9 @@ def test_schedules_as_pytorch(torch, name, options, make):
     optimizer = getattr(optim, make)([leaf()], lr=0.2, **extra)
     theirs = getattr(torch.optim, make)([torch.tensor(START, requires_grad=True)], lr=0.2, **extra)
     ours = rates(lr_scheduler, optimizer, name, options)
-    np.testing.assert_allclose(ours, rates(torch.optim.lr_scheduler, theirs, name, options), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        ours, rates(torch.optim.lr_scheduler, theirs, name, options), rtol=1e-9, atol=1e-12
+    )
     for key in ("momentum", "betas"):
         if key in theirs.param_groups[0]:
             np.testing.assert_allclose(optimizer.param_groups[0][key], theirs.param_groups[0][key], rtol=1e-9)
@@ -453,7 +504,11 @@ def test_schedules_as_pytorch(torch, name, options, make):
 def test_sequential_and_plateau_as_pytorch(torch):
     def sequence(optim_, module, tensor):
         optimizer = optim_.SGD([tensor], lr=0.3)
-        parts = [module.LinearLR(optimizer, 0.1, total_iters=4), module.CosineAnnealingLR(optimizer, 6), module.StepLR(optimizer, 2)]
+        parts = [
+            module.LinearLR(optimizer, 0.1, total_iters=4),
+            module.CosineAnnealingLR(optimizer, 6),
+            module.StepLR(optimizer, 2),
+        ]
         scheduler = module.SequentialLR(optimizer, parts, [4, 9])
         found = [optimizer.param_groups[0]["lr"]]
         for _ in range(14):

@@ -1,4 +1,4 @@
-"""Activations as modules. Each calls the function of its name in `minidl.nn.functional`, where its formula stands.
+"""Activations as modules: each calls the function of its name in `minidl.nn.functional`, with the formula.
 
 `inplace` is accepted, as in PyTorch's programs; the input stays unchanged all the same.
 """
@@ -58,7 +58,7 @@ class ELU(_MaybeInplace):
 
 
 class GELU(Module):
-    """x times the normal distribution function; `approximate="tanh"` is its tanh form (Hendrycks & Gimpel 2016)."""
+    """x times the normal distribution function, or its tanh form (Hendrycks & Gimpel 2016)."""
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
@@ -114,7 +114,9 @@ class Hardtanh(_MaybeInplace):
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace)
         if not min_val < max_val:
-            raise ValueError(f"Hardtanh: min_val is {min_val} and max_val is {max_val}, expected min_val < max_val")
+            raise ValueError(
+                f"Hardtanh: min_val is {min_val} and max_val is {max_val}, expected min_val < max_val"
+            )
         self.min_val, self.max_val = min_val, max_val
 
     def forward(self, input: Tensor) -> Tensor:
@@ -132,7 +134,9 @@ class _OverDim(Module):
     def _chosen(self) -> int:
         if self.dim is None:
             name = type(self).__name__
-            raise ValueError(f"{name}: dim was not given; say over which dimension the values sum to 1: {name}(dim=-1)")
+            raise ValueError(
+                f"{name}: dim was not given; say over which dimension the values sum to 1: {name}(dim=-1)"
+            )
         return self.dim
 
     def extra_repr(self) -> str:
@@ -154,5 +158,6 @@ class LogSoftmax(_OverDim):
 
 
 __all__ = [
-    "ELU", "GELU", "Hardtanh", "LeakyReLU", "LogSoftmax", "ReLU", "Sigmoid", "SiLU", "Softmax", "Softplus", "Tanh",
+    "ELU", "GELU", "Hardtanh", "LeakyReLU", "LogSoftmax", "ReLU", "Sigmoid", "SiLU", "Softmax", "Softplus",
+    "Tanh",
 ]  # fmt: skip

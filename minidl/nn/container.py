@@ -13,15 +13,19 @@ L = TypeVar("L", bound="_Indexed")
 
 
 class _Indexed(Module):
-    """Submodules under the names "0", "1", ... (or those of an OrderedDict), addressed by number and by slice."""
+    """Submodules under the names "0", "1", ... (or an OrderedDict's), addressed by number and by slice."""
 
     def _place(self, index: int) -> str:
         try:
             number = operator.index(index)
         except TypeError:
-            raise TypeError(f"{type(self).__name__}: the index is a {type(index).__name__}, expected an int or a slice") from None
+            raise TypeError(
+                f"{type(self).__name__}: the index is a {type(index).__name__}, expected an int or a slice"
+            ) from None
         if not -len(self) <= number < len(self):
-            raise IndexError(f"{type(self).__name__}: index {number} is out of range, it holds {len(self)} modules")
+            raise IndexError(
+                f"{type(self).__name__}: index {number} is out of range, it holds {len(self)} modules"
+            )
         return list(self._modules)[number]
 
     def _rebuild(self, modules: Iterable[Module]) -> None:
@@ -30,7 +34,7 @@ class _Indexed(Module):
         for number, module in enumerate(modules):
             self.add_module(str(number), module)
 
-    def _like(self: L, named: Iterable[tuple[str, Module]]) -> L:
+    def _like(self: L, named: Iterable[tuple[str, Any]]) -> L:
         part = type(self).__new__(type(self))
         Module.__init__(part)
         for name, module in named:
@@ -90,14 +94,15 @@ class _Indexed(Module):
 class Sequential(_Indexed):
     """Y = fₙ(... f₂(f₁(X))): each module takes the result of the one before.
 
-    `Sequential(a, b, c)` or `Sequential(OrderedDict([("conv", a), ("act", b)]))`; `model[0]`, `model[-1]`, `model[:2]`.
+    `Sequential(a, b, c)` or `Sequential(OrderedDict([("conv", a), ("act", b)]))`; `model[0]`, `model[-1]`,
+    `model[:2]`.
     """
 
     def __init__(self, *args: Any) -> None:
         super().__init__()
-        named = args[0] if len(args) == 1 and isinstance(args[0], Mapping) else {str(i): m for i, m in enumerate(args)}
-        for name, module in named.items():
-            self.add_module(name, module)
+        named = len(args) == 1 and isinstance(args[0], Mapping)
+        for name, module in args[0].items() if named else enumerate(args):
+            self.add_module(str(name), module)
 
     def forward(self, input: Any) -> Any:
         for module in self._modules.values():
@@ -122,8 +127,8 @@ class ModuleList(_Indexed):
         entries, first = [], 0
         for text, run in groupby(repr(module) for module in self):
             count = len(list(run))
-            one = count == 1
-            entries.append((f"({first})" if one else f"({first}-{first + count - 1})", text if one else f"{count} x {text}"))
+            last = first + count - 1
+            entries.append((f"({first})", text) if count == 1 else (f"({first}-{last})", f"{count} x {text}"))
             first += count
         return _nested(self._get_name(), "", entries)
 
@@ -142,7 +147,9 @@ class ModuleDict(Module):
 
     def __getitem__(self, name: str) -> Module:
         if name not in self._modules:
-            raise KeyError(f"ModuleDict: no module {name!r}; it has {', '.join(map(repr, self._modules)) or 'none'}")
+            raise KeyError(
+                f"ModuleDict: no module {name!r}; it has {', '.join(map(repr, self._modules)) or 'none'}"
+            )
         return self._modules[name]  # type: ignore[return-value]
 
     def __setitem__(self, name: str, module: Module) -> None:

@@ -8,10 +8,10 @@ from minidl.nn.module import Module
 
 
 class Dropout(Module):
-    """In training every value is 0 with probability p and else divided by 1 - p; in evaluation nothing happens.
+    """In training every value is 0 with probability p, else divided by 1 - p; in evaluation nothing happens.
 
-    The factor keeps the expected value. The formula: `minidl.nn.functional.dropout`. `inplace` is accepted; the input stays unchanged all the same.
-    Source: Srivastava et al. 2014, Dropout.
+    The division keeps the expected value. The formula: `minidl.nn.functional.dropout`. `inplace` is accepted;
+    the input stays unchanged all the same. Source: Srivastava et al. 2014, Dropout.
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The operations of networks as plain functions, under PyTorch's names. Formulas and code: `minidl.ops`, `minidl.losses`."""
+"""Networks' operations under PyTorch's names. Formulas and code: `minidl.ops`, `minidl.losses`."""
 
 from minidl.losses import (
     binary_cross_entropy,
@@ -41,9 +41,10 @@ from minidl.ops import (
 )
 
 __all__ = [
-    "avg_pool1d", "avg_pool2d", "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d",
-    "conv2d", "cross_entropy", "dropout", "dropout2d", "elu", "embedding", "gelu", "hardtanh", "huber_loss", "kl_div",
+    "avg_pool1d", "avg_pool2d", "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+    "conv1d", "conv2d", "cross_entropy", "dropout", "dropout2d", "elu", "embedding", "gelu", "hardtanh",
+    "huber_loss", "kl_div",
     "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "logsigmoid", "max_pool1d", "max_pool2d",
-    "mse_loss", "nll_loss", "one_hot", "pad", "relu", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus",
-    "tanh",
+    "mse_loss", "nll_loss", "one_hot", "pad", "relu", "sigmoid", "silu", "smooth_l1_loss", "softmax",
+    "softplus", "tanh",
 ]  # fmt: skip

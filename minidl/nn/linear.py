@@ -16,8 +16,9 @@ from minidl.nn.module import Module, Parameter
 class Linear(Module):
     """(..., in_features) -> (..., out_features): every output a weighted sum of the inputs and a bias.
 
-    weight (out_features, in_features), bias (out_features). Initial values: both U(-k, k), k = 1 / sqrt(in_features) (PyTorch's; LeCun et al. 1998, Efficient BackProp, 4.6).
-    The formula and its derivatives: `minidl.nn.functional.linear`.
+    weight (out_features, in_features), bias (out_features). Initial values: both U(-k, k), k = 1 /
+    sqrt(in_features) (PyTorch's; LeCun et al. 1998, Efficient BackProp, 4.6). The formula and its
+    derivatives: `minidl.nn.functional.linear`.
     """
 
     weight: Parameter
@@ -45,7 +46,9 @@ class Linear(Module):
         return F.linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        )
 
 
 def reset_weight_and_bias(weight: Tensor, bias: Tensor | None) -> None:
@@ -70,7 +73,7 @@ class Identity(Module):
 
 
 class Flatten(Module):
-    """(N, C, H, W) -> (N, C*H*W): dimensions start_dim ... end_dim become one, by default all but the batch."""
+    """(N, C, H, W) -> (N, C*H*W): start_dim to end_dim become one dimension, by default all but the batch."""
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
@@ -84,7 +87,9 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """(N, C*H*W) -> (N, C, H, W): dimension `dim` becomes several of sizes `unflattened_size` (one may be -1)."""
+    """(N, C*H*W) -> (N, C, H, W): dimension `dim` becomes several of sizes `unflattened_size` (one may be
+    -1).
+    """
 
     def __init__(self, dim: int, unflattened_size: tuple[int, ...] | list[int]) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""The losses as modules: options at construction, `loss(input, target)` to compute. Formulas: `minidl.losses`."""
+"""The losses as modules: options at construction, `loss(input, target)` to compute. Formulas:
+`minidl.losses`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from minidl.nn.module import Module
 
 
 class _Loss(Module):
-    """Keeps the options under their names (tensors as buffers, so that they move along) and passes them on."""
+    """Keeps the options under their names (tensors as buffers: they move along) and passes them on."""
 
     function: Any
 
@@ -22,7 +24,9 @@ class _Loss(Module):
                 self.register_buffer(name, value)
             else:
                 setattr(self, name, value)
-        losses._check_reduction(type(self).__name__, self.reduction, *(("batchmean",) if isinstance(self, KLDivLoss) else ()))
+        losses._check_reduction(
+            type(self).__name__, self.reduction, *(("batchmean",) if isinstance(self, KLDivLoss) else ())
+        )
 
     reduction: str
 
@@ -67,7 +71,7 @@ class SmoothL1Loss(_Loss):
 
 
 class CrossEntropyLoss(_Loss):
-    """From logits (N, C, ...) and class indices or probabilities; the formula: `minidl.losses.cross_entropy`."""
+    """From logits (N, C, ...), class indices or probabilities; the formula: `minidl.losses.cross_entropy`."""
 
     function = staticmethod(losses.cross_entropy)
 
@@ -79,7 +83,9 @@ class CrossEntropyLoss(_Loss):
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing)
+        super().__init__(
+            weight=weight, ignore_index=ignore_index, reduction=reduction, label_smoothing=label_smoothing
+        )
 
 
 class NLLLoss(_Loss):
@@ -87,7 +93,9 @@ class NLLLoss(_Loss):
 
     function = staticmethod(losses.nll_loss)
 
-    def __init__(self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean") -> None:
+    def __init__(
+        self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
+    ) -> None:
         super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
 
 
@@ -121,6 +129,6 @@ class KLDivLoss(_Loss):
 
 
 __all__ = [
-    "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss", "NLLLoss",
-    "SmoothL1Loss",
+    "BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss",
+    "NLLLoss", "SmoothL1Loss",
 ]  # fmt: skip

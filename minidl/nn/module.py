@@ -1,38 +1,21 @@
-"""Module, the base class of every layer and model, and Parameter, a Tensor that a Module owns and an optimizer changes."""
+"""Module, the base class of every layer and model, and Parameter, a Tensor that a Module owns and an
+optimizer changes.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from minidl import tape
 from minidl._tensor import Tensor
 from minidl.autograd import no_grad
+from minidl.nn.parameter import Parameter, clear_gradients
 
 M = TypeVar("M", bound="Module")
 Hook = Callable[..., Any]
-
-
-class Parameter(Tensor):
-    """A leaf Tensor that requires a gradient and registers itself when it is assigned to a Module.
-
-    Shares memory with `data`, as PyTorch's does. `requires_grad=False` freezes it.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
-        if not isinstance(data, Tensor):
-            raise TypeError(f"Parameter: data is a {type(data).__name__}, expected a Tensor; wrap it in minidl.tensor(...)")
-        self.array, self.node, self.storage = data.array, None, None
-        tape.share(self, data)
-        self.requires_grad = requires_grad
-
-    def __repr__(self) -> str:
-        return f"Parameter containing:\n{super().__repr__()}"
 
 
 class IncompatibleKeys(NamedTuple):
@@ -69,22 +52,37 @@ class Module:
             def forward(self, x):                        # (N, 64) -> (N, 10)
                 return self.out(F.relu(self.hidden(x)))
 
-    Assigning a Parameter or a Module registers it. The three registries keep the order and the names; each entry is
-    an ordinary attribute too, so that reading `self.weight` costs a dictionary look-up and no more.
+    Assigning a Parameter or a Module registers it. The three registries keep the order and the names; each
+    entry is an ordinary attribute too, so that reading `self.weight` costs a dictionary look-up and no more.
     """
 
     training: bool
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
     _modules: dict[str, Module | None]
+    _non_persistent: set[str]
+    _forward_hooks: dict[int, tuple[Hook, bool]]
+    _name: str  # under which the owner keeps it, for detect_anomaly
+
+    if TYPE_CHECKING:  # a submodule's attributes, reached through its owner
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self) -> None:
         self.__dict__.update(
-            training=True, _parameters={}, _buffers={}, _modules={}, _non_persistent=set(), _forward_hooks={}, _name=""
+            training=True,
+            _parameters={},
+            _buffers={},
+            _modules={},
+            _non_persistent=set(),
+            _forward_hooks={},
+            _name="",
         )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError(f"{type(self).__name__}: no forward method; define forward(self, x) in the class")
+        raise NotImplementedError(
+            f"{type(self).__name__}: no forward method; define forward(self, x) in the class"
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._forward_hooks or tape.mode.anomaly:
@@ -92,7 +90,9 @@ class Module:
         return self.forward(*args, **kwargs)
 
     def _call_watched(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """With hooks after it, and with its name on the tape's list while detect_anomaly looks for the first NaN."""
+        """With hooks after it, and with its name on the tape's list while detect_anomaly looks for the first
+        NaN.
+        """
         running = tape.mode.modules
         if tape.mode.anomaly:
             tape.mode.modules = (*running, self._name or type(self).__name__)
@@ -124,9 +124,10 @@ class Module:
             (self.__dict__.get("_buffers"), Tensor, "a Tensor"),
         ):
             if registry and name in registry:
-                if value is not None and not isinstance(value, kinds):  # type: ignore[arg-type]
+                if value is not None and not isinstance(value, kinds):
                     raise TypeError(
-                        f"{type(self).__name__}: {name} is registered and cannot become a {type(value).__name__}; "
+                        f"{type(self).__name__}: {name} is registered and cannot become a "
+                        f"{type(value).__name__}; "
                         f"assign {expected} or None, or `del` it first"
                     )
                 registry[name] = value
@@ -142,15 +143,20 @@ class Module:
         registries = self.__dict__
         if "_parameters" not in registries:
             raise AttributeError(
-                f"{type(self).__name__}: cannot assign {name} before Module.__init__(); call super().__init__() first"
+                f"{type(self).__name__}: cannot assign {name} before Module.__init__(); call "
+                "super().__init__() first"
             )
         if not isinstance(name, str):
             raise TypeError(f"{type(self).__name__}: a name is a str, got {type(name).__name__}")
         if name == "" or "." in name:
-            raise KeyError(f"{type(self).__name__}: the name {name!r} is empty or has a dot, which state_dict keys use")
+            raise KeyError(
+                f"{type(self).__name__}: the name {name!r} is empty or has a dot, which state_dict keys use"
+            )
         known = any(name in registries[r] for r in ("_parameters", "_buffers", "_modules"))
         if hasattr(self, name) and not known and not (name in registries and kind != "_buffers"):
-            raise KeyError(f"{type(self).__name__}: the attribute {name!r} exists already; choose another name")
+            raise KeyError(
+                f"{type(self).__name__}: the attribute {name!r} exists already; choose another name"
+            )
         for other in ("_parameters", "_buffers", "_modules"):
             if other != kind:
                 registries[other].pop(name, None)
@@ -158,19 +164,24 @@ class Module:
         registries[name] = value
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Adds a parameter under a name; None keeps the name for a parameter that this instance does without."""
+        """Adds a parameter under a name; None keeps the name for one that this instance does without."""
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(
-                f"register_parameter: {name} is a {type(param).__name__}, expected a Parameter; wrap it in nn.Parameter(...)"
+                f"register_parameter: {name} is a {type(param).__name__}, expected a Parameter; wrap it in "
+                "nn.Parameter(...)"
             )
         if param is not None and not param.is_leaf:
-            raise ValueError(f"register_parameter: {name} was computed from other tensors; give a leaf, x.detach()")
+            raise ValueError(
+                f"register_parameter: {name} was computed from other tensors; give a leaf, x.detach()"
+            )
         self._register("_parameters", name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Adds a tensor that is state and no parameter (running statistics); `persistent=False` keeps it out of state_dict."""
+        """Adds a tensor that is state and no parameter, in state_dict if `persistent` (running statistics)."""
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"register_buffer: {name} is a {type(tensor).__name__}, expected a Tensor or None")
+            raise TypeError(
+                f"register_buffer: {name} is a {type(tensor).__name__}, expected a Tensor or None"
+            )
         self._register("_buffers", name, tensor)
         (self._non_persistent.discard if persistent else self._non_persistent.add)(name)
 
@@ -184,10 +195,13 @@ class Module:
 
     register_module = add_module
 
-    def register_forward_hook(self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False) -> RemovableHandle:
-        """Calls `hook(module, args, output)` after every forward; a result other than None replaces the output.
+    def register_forward_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Calls `hook(module, args, output)` after every forward; what it gives, if not None, is the output.
 
-        `with_kwargs=True` calls `hook(module, args, kwargs, output)`. Returns a handle; `handle.remove()` ends it.
+        `with_kwargs=True` calls `hook(module, args, kwargs, output)`. Returns a handle; `handle.remove()`
+        ends it.
         """
         key = max(self._forward_hooks, default=-1) + 1
         self._forward_hooks[key] = (hook, with_kwargs)
@@ -226,7 +240,9 @@ class Module:
     def children(self) -> Iterator[Module]:
         return (child for _, child in self.named_children())
 
-    def _named(self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
+    def _named(
+        self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool
+    ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
         tree = self.named_modules(None, prefix, remove_duplicate) if recurse else iter([(prefix, self)])
         for path, module in tree:
@@ -259,7 +275,9 @@ class Module:
         for name in target.split(".") if target else ():
             child = module._modules.get(name)
             if child is None:
-                raise AttributeError(f"get_submodule: {type(module).__name__} has no submodule {name!r} (of {target!r})")
+                raise AttributeError(
+                    f"get_submodule: {type(module).__name__} has no submodule {name!r} (of {target!r})"
+                )
             module = child
         return module
 
@@ -295,9 +313,11 @@ class Module:
         clear_gradients(self.parameters(), set_to_none)
 
     def to(self: M, *args: Any, **kwargs: Any) -> M:
-        """`to(dtype)`, `to(device)`, `to(device, dtype)` or `to(tensor)`, in place: parameters stay the same objects.
+        """`to(dtype)`, `to(device)`, `to(device, dtype)` or `to(tensor)`, in place: parameters stay the same
+        objects.
 
-        A dtype reaches floating-point parameters and buffers only. An optimizer made before keeps its own state's dtype.
+        A dtype reaches floating-point parameters and buffers only. An optimizer made before keeps its own
+        state's dtype.
         """
         target = Tensor.to
 
@@ -308,7 +328,9 @@ class Module:
 
         probe = target(tape.wrap(np.zeros(0, np.float32)), *args, **kwargs)
         if not probe.is_floating_point():
-            raise TypeError(f"to: a module's parameters cannot become {probe.dtype}; give a floating-point dtype")
+            raise TypeError(
+                f"to: a module's parameters cannot become {probe.dtype}; give a floating-point dtype"
+            )
         return self._convert(convert)
 
     def _convert(self: M, convert: Callable[[Tensor], Tensor]) -> M:
@@ -325,12 +347,14 @@ class Module:
 
     def double(self: M) -> M:
         """float64 parameters and buffers."""
-        return self._convert(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor.detach())
+        return self._convert(
+            lambda tensor: tensor.double() if tensor.is_floating_point() else tensor.detach()
+        )
 
     # State
 
     def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
-        """Every parameter and persistent buffer under its dotted name, in order; the tensors share the module's memory."""
+        """Every parameter and persistent buffer under its dotted name, sharing the module's memory."""
         state: dict[str, Tensor] = {}
         for path, module in self.named_modules(prefix=prefix.rstrip("."), remove_duplicate=False):
             for registry in (module._parameters, module._buffers):
@@ -342,12 +366,15 @@ class Module:
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copies every value into the parameter or buffer of its name, cast to that one's dtype.
 
-        All is checked before the first value is written, so that an error leaves the module as it was. `strict=False`
-        passes over missing and unexpected keys and returns them; a shape that differs is always an error. Values may
-        be Tensors or whatever NumPy reads (so a PyTorch module's state_dict, too).
+        All is checked before the first value is written, so that an error leaves the module as it was.
+        `strict=False` passes over missing and unexpected keys and returns them; a shape that differs is
+        always an error. Values may be Tensors or whatever NumPy reads (so a PyTorch module's state_dict,
+        too).
         """
         if not isinstance(state_dict, Mapping):
-            raise TypeError(f"load_state_dict: expected a dict of names and tensors, got {type(state_dict).__name__}")
+            raise TypeError(
+                f"load_state_dict: expected a dict of names and tensors, got {type(state_dict).__name__}"
+            )
         own = self.state_dict()
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
@@ -366,7 +393,8 @@ class Module:
             faults += [f"unexpected {_listing(unexpected)}"] * bool(unexpected)
         if faults:
             raise RuntimeError(
-                f"load_state_dict: {'; '.join(faults)}: the state is not of this {type(self).__name__}, and nothing was "
+                f"load_state_dict: {'; '.join(faults)}: the state is not of this {type(self).__name__}, and "
+                "nothing was "
                 "loaded; build the module with the sizes it was saved with"
                 + (", or pass strict=False to load what fits" if strict and (missing or unexpected) else "")
             )
@@ -385,7 +413,9 @@ class Module:
         return type(self).__name__
 
     def __repr__(self) -> str:
-        return _nested(self._get_name(), self.extra_repr(), [(f"({n})", repr(m)) for n, m in self._modules.items()])
+        return _nested(
+            self._get_name(), self.extra_repr(), [(f"({n})", repr(m)) for n, m in self._modules.items()]
+        )
 
 
 def _nested(name: str, extra: str, entries: list[tuple[str, str]]) -> str:
@@ -398,16 +428,6 @@ def _nested(name: str, extra: str, entries: list[tuple[str, str]]) -> str:
 
 def _listing(names: list[str], shown: int = 6) -> str:
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
-
-
-def clear_gradients(parameters: Any, set_to_none: bool) -> None:
-    """Forgets gradients, or fills them with zeros where someone holds on to the tensors."""
-    for parameter in parameters:
-        if set_to_none or parameter.grad is None:
-            parameter.grad = None
-        else:
-            parameter.grad = parameter.grad.detach()
-            parameter.grad.zero_()
 
 
 __all__ = ["IncompatibleKeys", "Module", "Parameter", "RemovableHandle"]

@@ -1,4 +1,6 @@
-"""Normalization layers: BatchNorm1d, BatchNorm2d, LayerNorm. The formulas: `minidl.nn.functional.batch_norm`, `layer_norm`."""
+"""Normalization layers: BatchNorm1d, BatchNorm2d, LayerNorm. The formulas: `minidl.nn.functional.batch_norm`,
+`layer_norm`.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,11 @@ from minidl.nn.module import Module, Parameter
 class _BatchNorm(Module):
     """Every channel (dim 1) to mean 0 and variance 1 over all else, then times weight plus bias, both (C).
 
-    In training mean and variance are the batch's (the variance without Bessel's correction), and the running statistics follow:
-    `running ← (1 - momentum) * running + momentum * batch`, with the batch's unbiased variance; `momentum=None` keeps
-    the plain average over all batches. In evaluation the running statistics are used; with
-    `track_running_stats=False` there are none and the batch's are used always. Initial values: weight 1, bias 0.
-    Source: Ioffe & Szegedy 2015, Batch Normalization, algorithms 1 and 2.
+    In training mean and variance are the batch's (the variance without Bessel's correction), and the running
+    statistics follow: `running ← (1 - momentum) * running + momentum * batch`, with the batch's unbiased
+    variance; `momentum=None` keeps the plain average over all batches. In evaluation the running statistics
+    are used; with `track_running_stats=False` there are none and the batch's are used always. Initial values:
+    weight 1, bias 0. Source: Ioffe & Szegedy 2015, Batch Normalization, algorithms 1 and 2.
     """
 
     ranks: tuple[int, ...]  # the numbers of dimensions that an input may have
@@ -46,7 +48,9 @@ class _BatchNorm(Module):
         self.affine, self.track_running_stats = affine, track_running_stats
         kind = {"device": device, "dtype": dtype}
         self.register_parameter("weight", Parameter(empty((num_features,), **kind)) if affine else None)
-        self.register_parameter("bias", Parameter(empty((num_features,), **kind)) if affine and bias else None)
+        self.register_parameter(
+            "bias", Parameter(empty((num_features,), **kind)) if affine and bias else None
+        )
         tracked = track_running_stats
         self.register_buffer("running_mean", zeros((num_features,), **kind) if tracked else None)
         self.register_buffer("running_var", ones((num_features,), **kind) if tracked else None)
@@ -55,7 +59,11 @@ class _BatchNorm(Module):
 
     def reset_running_stats(self) -> None:
         """Forgets what was tracked: mean 0, variance 1, no batches."""
-        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+        if (
+            self.running_mean is not None
+            and self.running_var is not None
+            and self.num_batches_tracked is not None
+        ):
             self.running_mean.zero_()
             self.running_var.fill_(1)
             self.num_batches_tracked.zero_()
@@ -71,10 +79,14 @@ class _BatchNorm(Module):
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim not in self.ranks:
             expected = " or ".join(map(str, self.ranks))
-            raise ValueError(f"{type(self).__name__}: the input has shape {tuple(input.shape)}, expected {expected} dimensions")
+            raise ValueError(
+                f"{type(self).__name__}: the input has shape {tuple(input.shape)}, expected {expected} "
+                "dimensions"
+            )
         if input.shape[1] != self.num_features:
             raise ValueError(
-                f"{type(self).__name__}: the input {tuple(input.shape)} has {input.shape[1]} channels (dimension 1), "
+                f"{type(self).__name__}: the input {tuple(input.shape)} has {input.shape[1]} channels "
+                "(dimension 1), "
                 f"the layer was made for {self.num_features}"
             )
         use_batch = self.training or self.running_mean is None
@@ -107,10 +119,10 @@ class BatchNorm2d(_BatchNorm):
 
 
 class LayerNorm(Module):
-    """Every sample to mean 0 and variance 1 over its last dimensions, `normalized_shape`, then times weight plus bias.
+    """Every sample to mean 0 and variance 1 over its last dimensions, then times weight plus bias.
 
-    The same in training and evaluation; weight and bias have the shape `normalized_shape`. Initial values: weight 1, bias 0.
-    Source: Ba, Kiros & Hinton 2016, Layer Normalization, equation 4.
+    The same in training and evaluation; weight and bias have the shape `normalized_shape`. Initial values:
+    weight 1, bias 0. Source: Ba, Kiros & Hinton 2016, Layer Normalization, equation 4.
     """
 
     weight: Parameter | None
@@ -126,12 +138,16 @@ class LayerNorm(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.normalized_shape = (
+            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        )
         self.eps, self.elementwise_affine = eps, elementwise_affine
         kind = {"device": device, "dtype": dtype}
         shape = self.normalized_shape
         self.register_parameter("weight", Parameter(empty(shape, **kind)) if elementwise_affine else None)
-        self.register_parameter("bias", Parameter(empty(shape, **kind)) if elementwise_affine and bias else None)
+        self.register_parameter(
+            "bias", Parameter(empty(shape, **kind)) if elementwise_affine and bias else None
+        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

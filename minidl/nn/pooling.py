@@ -13,10 +13,21 @@ Size = Any  # an int, or one int for each spatial dimension
 
 class _MaxPool(Module):
     def __init__(
-        self, kernel_size: Size, stride: Size = None, padding: Size = 0, dilation: Size = 1, *, ceil_mode: bool = False
+        self,
+        kernel_size: Size,
+        stride: Size = None,
+        padding: Size = 0,
+        dilation: Size = 1,
+        *,
+        ceil_mode: bool = False,
     ) -> None:
         super().__init__()
-        self.kernel_size, self.padding, self.dilation, self.ceil_mode = kernel_size, padding, dilation, ceil_mode
+        self.kernel_size, self.padding, self.dilation, self.ceil_mode = (
+            kernel_size,
+            padding,
+            dilation,
+            ceil_mode,
+        )
         self.stride = kernel_size if stride is None else stride
 
     def extra_repr(self) -> str:
@@ -27,14 +38,18 @@ class _MaxPool(Module):
 
 
 class MaxPool1d(_MaxPool):
-    """(N, C, L) -> (N, C, M): the largest value of each window; `stride` is `kernel_size` by default, padding counts as -Inf."""
+    """(N, C, L) -> (N, C, M): the largest value of each window; `stride` is `kernel_size` by default, padding
+    counts as -Inf.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.max_pool1d(input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
 
 class MaxPool2d(_MaxPool):
-    """(N, C, H, W) -> (N, C, P, Q): the largest value of each window; `stride` is `kernel_size` by default, padding counts as -Inf."""
+    """(N, C, H, W) -> (N, C, P, Q): the largest value of each window; `stride` is `kernel_size` by default,
+    padding counts as -Inf.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.max_pool2d(input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
@@ -59,7 +74,9 @@ class _AvgPool(Module):
 
 
 class AvgPool1d(_AvgPool):
-    """(N, C, L) -> (N, C, M): the mean of each window; `count_include_pad=False` leaves the padding out of the mean."""
+    """(N, C, L) -> (N, C, M): the mean of each window; `count_include_pad=False` leaves the padding out of
+    the mean.
+    """
 
     def __init__(
         self,
@@ -79,7 +96,9 @@ class AvgPool1d(_AvgPool):
 
 
 class AvgPool2d(_AvgPool):
-    """(N, C, H, W) -> (N, C, P, Q): the mean of each window; `count_include_pad=False` leaves the padding out of the mean."""
+    """(N, C, H, W) -> (N, C, P, Q): the mean of each window; `count_include_pad=False` leaves the padding out
+    of the mean.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.avg_pool2d(

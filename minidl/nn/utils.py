@@ -20,8 +20,9 @@ def clip_grad_norm_(
     """g ← g * min(1, max_norm / (norm + 1e-6))
 
     norm is that of all gradients as one vector, and is returned.
-    `norm_type` is p of the p-norm, `inf` for the largest absolute value. A norm that is NaN or Inf spreads to all
-    gradients; `error_if_nonfinite=True` raises RuntimeError instead. Source: Pascanu, Mikolov & Bengio 2013, algorithm 1.
+    `norm_type` is p of the p-norm, `inf` for the largest absolute value. A norm that is NaN or Inf spreads to
+    all gradients; `error_if_nonfinite=True` raises RuntimeError instead. Source: Pascanu, Mikolov & Bengio
+    2013, algorithm 1.
     """
     gradients = _gradients(parameters)
     if not gradients:
@@ -32,7 +33,8 @@ def clip_grad_norm_(
         total = _norm(norms, norm_type)
         if error_if_nonfinite and not math.isfinite(total.item()):
             raise RuntimeError(
-                f"clip_grad_norm_: the gradients' norm is {total.item()}; look for its origin with autograd.detect_anomaly()"
+                f"clip_grad_norm_: the gradients' norm is {total.item()}; look for its origin with "
+                "autograd.detect_anomaly()"
             )
         factor = ops.clamp(max_norm / (total + 1e-6), max=1.0)
         for g in gradients:
@@ -59,7 +61,10 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     targets = list(parameters)
     total = sum(p.numel() for p in targets)
     if tuple(vec.shape) != (total,):
-        raise ValueError(f"vector_to_parameters: vec has shape {tuple(vec.shape)}, expected ({total},), the parameters' values")
+        raise ValueError(
+            f"vector_to_parameters: vec has shape {tuple(vec.shape)}, expected ({total},), the parameters' "
+            "values"
+        )
     start = 0
     with no_grad():
         for p in targets:

@@ -20,14 +20,14 @@ class Adam(Optimizer):
     v̂ ← v / (1 - β2**t)
     w ← w - lr * m̂ / (sqrt(v̂) + eps)
 
-    w a parameter, g its gradient, m and v start at 0, t = 1, 2, ... is the parameter's own count of steps. The state keeps
-    them as "exp_avg", "exp_avg_sq" and "step".
+    w a parameter, g its gradient, m and v start at 0, t = 1, 2, ... is the parameter's own count of steps.
+    The state keeps them as "exp_avg", "exp_avg_sq" and "step".
 
     lr            step size, above 0: about how far a parameter moves in one step
     betas         (β1, β2), each in [0, 1): how slowly m and v forget
     eps           keeps the division finite, 0 or more
-    weight_decay  λ of an L2 penalty; Adam divides its gradient too, which weakens it where gradients are large
-    maximize      climbs instead
+    weight_decay  λ of an L2 penalty; Adam divides its gradient too, which weakens it where gradients are
+    large maximize      climbs instead
 
     Source: Kingma & Ba 2015, algorithm 1. `amsgrad` does not exist here and is refused.
     """
@@ -98,8 +98,8 @@ class AdamW(Adam):
     v̂ ← v / (1 - β2**t)
     w ← w - lr * m̂ / (sqrt(v̂) + eps)
 
-    Adam whose weight decay goes past m and v: every parameter shrinks by the same share lr * weight_decay a step,
-    which a penalty in the loss does not do. Options as Adam's; weight_decay is 0.01 by default.
+    Adam whose weight decay goes past m and v: every parameter shrinks by the same share lr * weight_decay a
+    step, which a penalty in the loss does not do. Options as Adam's; weight_decay is 0.01 by default.
 
     Source: Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization, algorithm 2.
     """

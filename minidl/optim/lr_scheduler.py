@@ -1,8 +1,9 @@
-"""Learning rate schedules: each sets its optimizer's lr as a function of t, the number of `scheduler.step()` calls.
+"""Learning rate schedules: each sets its optimizer's lr as a function of t, the number of `scheduler.step()`
+calls.
 
-    for epoch in range(epochs):
-        train(...)
-        scheduler.step()
+for epoch in range(epochs):
+    train(...)
+    scheduler.step()
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from minidl.optim.optimizer import Optimizer
 class LRScheduler:
     """The base. A subclass gives `at(t, base_lr)`, its rate after t steps, in closed form.
 
-    `last_epoch` is t. A rate that somebody else has changed since the last step (a second schedule, the user) is not
-    overwritten but scaled by at(t) / at(t - 1), so that schedules combine as PyTorch's do.
+    `last_epoch` is t. A rate that somebody else has changed since the last step (a second schedule, the user)
+    is not overwritten but scaled by at(t) / at(t - 1), so that schedules combine as PyTorch's do.
     """
 
     floor = 0.0  # what scaling leaves alone: the rate is floor + (something that is scaled)
@@ -34,13 +35,18 @@ class LRScheduler:
             if last_epoch == -1:
                 group.setdefault("initial_lr", group["lr"])
             elif "initial_lr" not in group:
-                raise KeyError(f"{name}: last_epoch is {last_epoch}, but group {number} has no 'initial_lr' to go on from")
+                raise KeyError(
+                    f"{name}: last_epoch is {last_epoch}, but group {number} has no 'initial_lr' to go on "
+                    "from"
+                )
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self.last_epoch = last_epoch
         self.step()
 
     def at(self, t: int, base_lr: float) -> float:
-        raise NotImplementedError(f"{type(self).__name__}: no method at(t, base_lr), which gives the rate after t steps")
+        raise NotImplementedError(
+            f"{type(self).__name__}: no method at(t, base_lr), which gives the rate after t steps"
+        )
 
     def _rate(self, t: int, place: int) -> float:
         """The closed form for the group in this place."""
@@ -55,7 +61,9 @@ class LRScheduler:
             if t > 0 and not self.absolute:
                 before = self._rate(t - 1, place)
                 if group["lr"] != before and before != self.floor:
-                    new = self.floor + (group["lr"] - self.floor) * ((new - self.floor) / (before - self.floor))
+                    new = self.floor + (group["lr"] - self.floor) * (
+                        (new - self.floor) / (before - self.floor)
+                    )
             group["lr"] = new
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
@@ -77,7 +85,8 @@ class LRScheduler:
         unknown = sorted(set(state_dict) ^ set(self.state_dict()))
         if unknown:
             raise ValueError(
-                f"{type(self).__name__}.load_state_dict: {unknown[0]!r} is in one of the two states only; the saved one is "
+                f"{type(self).__name__}.load_state_dict: {unknown[0]!r} is in one of the two states only; "
+                "the saved one is "
                 "of another kind of schedule"
             )
         vars(self).update(state_dict)
@@ -100,7 +109,9 @@ class LambdaLR(LRScheduler):
         groups = len(optimizer.param_groups)
         self.lr_lambdas = [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
         if len(self.lr_lambdas) != groups:
-            raise ValueError(f"LambdaLR: {len(self.lr_lambdas)} functions for {groups} parameter groups; give one for each")
+            raise ValueError(
+                f"LambdaLR: {len(self.lr_lambdas)} functions for {groups} parameter groups; give one for each"
+            )
         super().__init__(optimizer, last_epoch)
 
     def _rate(self, t: int, place: int) -> float:
@@ -110,7 +121,9 @@ class LambdaLR(LRScheduler):
 class StepLR(LRScheduler):
     """lr = base_lr * gamma ** (t // step_size)"""
 
-    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
         _require(step_size >= 1, f"StepLR: step_size is {step_size}, expected 1 or more")
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
@@ -157,7 +170,9 @@ class LinearLR(LRScheduler):
         total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
-        _require(0 < start_factor <= 1, f"LinearLR: start_factor is {start_factor}, expected above 0 and up to 1")
+        _require(
+            0 < start_factor <= 1, f"LinearLR: start_factor is {start_factor}, expected above 0 and up to 1"
+        )
         _require(0 <= end_factor <= 1, f"LinearLR: end_factor is {end_factor}, expected 0 to 1")
         _require(total_iters >= 1, f"LinearLR: total_iters is {total_iters}, expected 1 or more")
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
@@ -171,7 +186,8 @@ class LinearLR(LRScheduler):
 class CosineAnnealingLR(LRScheduler):
     """lr = eta_min + (base_lr - eta_min) * (1 + cos(π * t / T_max)) / 2
 
-    Half a cosine wave down over T_max steps, and up again if it goes on (Loshchilov & Hutter 2017, SGDR, equation 5).
+    Half a cosine wave down over T_max steps, and up again if it goes on (Loshchilov & Hutter 2017, SGDR,
+    equation 5).
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
@@ -193,9 +209,10 @@ class OneCycleLR(LRScheduler):
     lr = max_lr + (low - max_lr) * a if t <= up else last + (max_lr - last) * a
 
     Up from max_lr / div_factor to max_lr over the first part `pct_start`, then down to max_lr / div_factor /
-    final_div_factor; stepped after every batch. `three_phase=True` goes down to where it began, as long as it went up, and
-    only then to the end. `anneal_strategy` is "cos" or "linear". `cycle_momentum` moves momentum (SGD) or β1 (Adam) the other way,
-    between max_momentum and base_momentum. Give total_steps, or epochs and steps_per_epoch.
+    final_div_factor; stepped after every batch. `three_phase=True` goes down to where it began, as long as it
+    went up, and only then to the end. `anneal_strategy` is "cos" or "linear". `cycle_momentum` moves momentum
+    (SGD) or β1 (Adam) the other way, between max_momentum and base_momentum. Give total_steps, or epochs and
+    steps_per_epoch.
 
     Source: Smith & Topin 2018, Super-Convergence.
     """
@@ -228,22 +245,35 @@ class OneCycleLR(LRScheduler):
         _require(total_steps > 0, f"OneCycleLR: total_steps is {total_steps}, expected 1 or more")
         _require(0 <= pct_start <= 1, f"OneCycleLR: pct_start is {pct_start}, expected 0 to 1")
         _require(
-            anneal_strategy in ("cos", "linear"), f"OneCycleLR: anneal_strategy is {anneal_strategy!r}, expected 'cos' or 'linear'"
+            anneal_strategy in ("cos", "linear"),
+            f"OneCycleLR: anneal_strategy is {anneal_strategy!r}, expected 'cos' or 'linear'",
         )
         groups = optimizer.param_groups
         rates = list(max_lr) if isinstance(max_lr, (list, tuple)) else [max_lr] * len(groups)
-        _require(len(rates) == len(groups), f"OneCycleLR: {len(rates)} values of max_lr for {len(groups)} parameter groups")
+        _require(
+            len(rates) == len(groups),
+            f"OneCycleLR: {len(rates)} values of max_lr for {len(groups)} parameter groups",
+        )
         self._momentum = "momentum" if "momentum" in groups[0] else "betas" if "betas" in groups[0] else ""
         _require(
             not cycle_momentum or self._momentum != "",
             "OneCycleLR: this optimizer has neither momentum nor betas; pass cycle_momentum=False",
         )
-        self.total_steps, self.anneal_strategy, self.cycle_momentum = total_steps, anneal_strategy, cycle_momentum
+        self.total_steps, self.anneal_strategy, self.cycle_momentum = (
+            total_steps,
+            anneal_strategy,
+            cycle_momentum,
+        )
         up, last = pct_start * total_steps - 1, float(total_steps - 1)
         # (end of the phase, lr at its end, momentum at its end); the lr as a share of max_lr
         start, end = 1 / div_factor, 1 / div_factor / final_div_factor
         down = [(2 * up, start, max_momentum)] if three_phase else []
-        self._phases = [(0.0, start, max_momentum), (up, 1.0, base_momentum), *down, (last, end, max_momentum)]
+        self._phases = [
+            (0.0, start, max_momentum),
+            (up, 1.0, base_momentum),
+            *down,
+            (last, end, max_momentum),
+        ]
         self.max_lrs = rates
         if last_epoch == -1:
             for group, rate in zip(groups, rates, strict=True):
@@ -257,7 +287,8 @@ class OneCycleLR(LRScheduler):
         """Column `which` of the phases, at time t."""
         _require(
             t < self.total_steps,
-            f"OneCycleLR: step {t + 1} of a cycle of {self.total_steps}; make total_steps the number of all batches",
+            f"OneCycleLR: step {t + 1} of a cycle of {self.total_steps}; make total_steps the number of all "
+            "batches",
         )
         phase = 1
         while t > self._phases[phase][0] and phase < len(self._phases) - 1:
@@ -278,18 +309,26 @@ class OneCycleLR(LRScheduler):
 
 
 class SequentialLR(LRScheduler):
-    """One schedule after the other: schedulers[i] from step milestones[i-1] on, each beginning with its own t = 0."""
+    """One schedule after the other: schedulers[i] from step milestones[i-1] on, each beginning with its own t
+    = 0.
+    """
 
     def __init__(
-        self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int], last_epoch: int = -1
+        self,
+        optimizer: Optimizer,
+        schedulers: Sequence[LRScheduler],
+        milestones: Sequence[int],
+        last_epoch: int = -1,
     ) -> None:
         _require(len(schedulers) > 0, "SequentialLR: no schedulers; give one or more")
         _require(
             len(milestones) == len(schedulers) - 1,
-            f"SequentialLR: {len(schedulers)} schedulers and {len(milestones)} milestones; one fewer milestone is needed",
+            f"SequentialLR: {len(schedulers)} schedulers and {len(milestones)} milestones; one fewer "
+            "milestone is needed",
         )
         _require(
-            all(s.optimizer is optimizer for s in schedulers), "SequentialLR: every scheduler must have this optimizer"
+            all(s.optimizer is optimizer for s in schedulers),
+            "SequentialLR: every scheduler must have this optimizer",
         )
         self.optimizer, self._schedulers, self._milestones = optimizer, list(schedulers), list(milestones)
         self.last_epoch = last_epoch + 1
@@ -315,7 +354,9 @@ class SequentialLR(LRScheduler):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         inner = state_dict.get("_schedulers")
         if inner is None or len(inner) != len(self._schedulers):
-            raise ValueError("SequentialLR.load_state_dict: the saved state has other schedulers than this one")
+            raise ValueError(
+                "SequentialLR.load_state_dict: the saved state has other schedulers than this one"
+            )
         for scheduler, state in zip(self._schedulers, inner, strict=True):
             scheduler.load_state_dict(state)
         vars(self).update({k: v for k, v in state_dict.items() if k != "_schedulers"})
@@ -347,14 +388,23 @@ class ReduceLROnPlateau(LRScheduler):
         _require(0 < factor < 1, f"ReduceLROnPlateau: factor is {factor}, expected above 0 and below 1")
         _require(mode in ("min", "max"), f"ReduceLROnPlateau: mode is {mode!r}, expected 'min' or 'max'")
         _require(
-            threshold_mode in ("rel", "abs"), f"ReduceLROnPlateau: threshold_mode is {threshold_mode!r}, expected 'rel' or 'abs'"
+            threshold_mode in ("rel", "abs"),
+            f"ReduceLROnPlateau: threshold_mode is {threshold_mode!r}, expected 'rel' or 'abs'",
         )
         groups = len(optimizer.param_groups)
         self.optimizer = optimizer
         self.min_lrs = list(min_lr) if isinstance(min_lr, (list, tuple)) else [min_lr] * groups
-        _require(len(self.min_lrs) == groups, f"ReduceLROnPlateau: {len(self.min_lrs)} values of min_lr for {groups} groups")
+        _require(
+            len(self.min_lrs) == groups,
+            f"ReduceLROnPlateau: {len(self.min_lrs)} values of min_lr for {groups} groups",
+        )
         self.mode, self.factor, self.patience = mode, factor, patience
-        self.threshold, self.threshold_mode, self.cooldown, self.eps = threshold, threshold_mode, cooldown, eps
+        self.threshold, self.threshold_mode, self.cooldown, self.eps = (
+            threshold,
+            threshold_mode,
+            cooldown,
+            eps,
+        )
         self.best = math.inf if mode == "min" else -math.inf
         self.num_bad_epochs = self.cooldown_counter = self.last_epoch = 0
         self._last_lr = [group["lr"] for group in optimizer.param_groups]
@@ -366,7 +416,7 @@ class ReduceLROnPlateau(LRScheduler):
             return sign * metric > sign * best + self.threshold
         return sign * metric > sign * best * (1 + sign * self.threshold)
 
-    def step(self, metrics: Any = None) -> None:  # type: ignore[override]
+    def step(self, metrics: Any = None) -> None:
         """Looks at a new value of the metric, a number or a Tensor of one."""
         _require(metrics is not None, "ReduceLROnPlateau.step: no metric; call step(validation_loss)")
         metric = float(metrics)

@@ -11,30 +11,39 @@ import numpy as np
 
 from minidl._tensor import Tensor
 from minidl.autograd import enable_grad
-from minidl.nn.module import clear_gradients
+from minidl.nn.parameter import clear_gradients
 from minidl.tape import Storage, clock, wrap
 
 Group = dict[str, Any]
 
 
 class Optimizer:
-    """The base: `params` is an iterable of Tensors, or of dicts {"params": [...], option: value, ...}, one a group.
+    """The base: `params` is an iterable of Tensors or of dicts {"params": [...], option: value}, one a group.
 
-    An option that a group does not set is the one given to the constructor. `step()` changes the parameters in place from their
-    `.grad` and leaves those without a gradient alone; a gradient with NaN makes its parameter NaN, nothing is hidden.
+    An option that a group does not set is the one given to the constructor. `step()` changes the parameters
+    in place from their `.grad` and leaves those without a gradient alone; a gradient with NaN makes its
+    parameter NaN, nothing is hidden.
 
-    A subclass gives `defaults`, checks a group's options in `check(group)` and moves the parameters in `update(group)`.
+    A subclass gives `defaults`, checks a group's options in `check(group)` and moves the parameters in
+    `update(group)`.
     """
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         name = type(self).__name__
         if isinstance(params, Tensor):
-            raise TypeError(f"{name}: params is a Tensor, expected an iterable of them; write [x] or model.parameters()")
+            raise TypeError(
+                f"{name}: params is a Tensor, expected an iterable of them; write [x] or model.parameters()"
+            )
         if not isinstance(params, Iterable):
-            raise TypeError(f"{name}: params is a {type(params).__name__}, expected Tensors; did you mean model.parameters()?")
+            raise TypeError(
+                f"{name}: params is a {type(params).__name__}, expected Tensors; did you mean "
+                "model.parameters()?"
+            )
         given = list(params)
         if not given:
-            raise ValueError(f"{name}: no parameters to optimize; was the iterator (model.parameters()) used up before?")
+            raise ValueError(
+                f"{name}: no parameters to optimize; was the iterator (model.parameters()) used up before?"
+            )
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[Group] = []
@@ -45,12 +54,18 @@ class Optimizer:
         """Adds parameters with options of their own, in the middle of training too (thawed layers)."""
         name = type(self).__name__
         if not isinstance(param_group, dict) or "params" not in param_group:
-            raise TypeError(f'{name}: a parameter group is a dict {{"params": [...], option: value}}, got {param_group!r:.80}')
+            raise TypeError(
+                f'{name}: a parameter group is {{"params": [...], option: value}}, got {param_group!r:.80}'
+            )
         params = param_group["params"]
         params = [params] if isinstance(params, Tensor) else list(params)
-        unknown = sorted(set(param_group) - set(self.defaults) - {"params", "initial_lr", "max_lr", "min_lr", "name"})
+        unknown = sorted(
+            set(param_group) - set(self.defaults) - {"params", "initial_lr", "max_lr", "min_lr", "name"}
+        )
         if unknown:
-            raise TypeError(f"{name}: unknown option {unknown[0]!r}; the options are {', '.join(self.defaults)}")
+            raise TypeError(
+                f"{name}: unknown option {unknown[0]!r}; the options are {', '.join(self.defaults)}"
+            )
         taken = {id(p) for group in self.param_groups for p in group["params"]}
         for place, p in enumerate(params):
             if not isinstance(p, Tensor):
@@ -59,11 +74,14 @@ class Optimizer:
                 raise TypeError(f"{name}: parameter {place} has dtype {p.dtype}, expected floating point")
             if not p.is_leaf:
                 raise ValueError(
-                    f"{name}: parameter {place} was computed from other tensors and its change would be lost; "
+                    f"{name}: parameter {place} was computed from other tensors and its change would be "
+                    "lost; "
                     "optimize the tensors it came from, or x.detach().requires_grad_()"
                 )
             if id(p) in taken:
-                raise ValueError(f"{name}: parameter {place} {tuple(p.shape)} is given twice; give each tensor once")
+                raise ValueError(
+                    f"{name}: parameter {place} {tuple(p.shape)} is given twice; give each tensor once"
+                )
             taken.add(id(p))
         group = {**self.defaults, **param_group, "params": params}
         require(name, "lr", group["lr"], lambda x: x > 0, "a number above 0, such as 1e-3")
@@ -75,7 +93,9 @@ class Optimizer:
 
     def update(self, group: Group) -> None:
         """Moves the group's parameters."""
-        raise NotImplementedError(f"{type(self).__name__}: no method update(group), which moves the parameters")
+        raise NotImplementedError(
+            f"{type(self).__name__}: no method update(group), which moves the parameters"
+        )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets every parameter's gradient; `set_to_none=False` fills it with zeros instead."""
@@ -93,7 +113,9 @@ class Optimizer:
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """{"state": {number: {...}}, "param_groups": [...]}, parameters as numbers in their order, as PyTorch's."""
+        """{"state": {number: {...}}, "param_groups": [...]}, parameters as numbers in their order, as
+        PyTorch's.
+        """
         numbers = {p: i for i, p in enumerate(self._params())}
         groups = [{**g, "params": [numbers[p] for p in g["params"]]} for g in self.param_groups]
         return {"state": {numbers[p]: dict(s) for p, s in self.state.items()}, "param_groups": groups}
@@ -101,16 +123,21 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Takes over options and state; tensors are copied and cast to their parameter's dtype.
 
-        All is checked before anything changes. Raises ValueError where groups or shapes are not those of this optimizer.
+        All is checked before anything changes. Raises ValueError where groups or shapes are not those of this
+        optimizer.
         """
         name = type(self).__name__
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
-            raise ValueError(f"{name}.load_state_dict: expected a dict with 'state' and 'param_groups', as state_dict() gives")
+            raise ValueError(
+                f"{name}.load_state_dict: expected a dict with 'state' and 'param_groups', as state_dict() "
+                "gives"
+            )
         saved = state_dict["param_groups"]
         here, there = ([len(g["params"]) for g in groups] for groups in (self.param_groups, saved))
         if here != there:
             raise ValueError(
-                f"{name}.load_state_dict: saved for groups of {there} parameters, this optimizer has groups of {here}; "
+                f"{name}.load_state_dict: saved for groups of {there} parameters, this optimizer has groups "
+                f"of {here}; "
                 "build it for the same model with the same groups"
             )
         by_number = dict(zip((n for g in saved for n in g["params"]), self._params(), strict=True))
@@ -145,10 +172,10 @@ def gradients_of(params: list[Tensor], maximize: bool) -> list[Any]:
 
 
 class InPlace:
-    """The parameters' arrays for a kernel that changes them, C-contiguous; afterwards the tape knows of the change.
+    """The parameters' arrays, C-contiguous, for a kernel that changes them; afterwards the tape knows of it.
 
-        with InPlace(params) as arrays:
-            kernel.sgd_step(arrays, ...)
+    with InPlace(params) as arrays:
+        kernel.sgd_step(arrays, ...)
     """
 
     def __init__(self, params: list[Tensor]) -> None:

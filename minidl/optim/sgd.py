@@ -15,8 +15,9 @@ class GD(Optimizer):
     """g ← g + weight_decay * w
     w ← w - lr * g
 
-    Gradient descent with g the gradient over all of the data: one step a pass. The rule is SGD's without momentum;
-    what differs is what `g` holds, so `train.fit` adds up the batches' gradients and steps once an epoch.
+    Gradient descent with g the gradient over all of the data: one step a pass. The rule is SGD's without
+    momentum; what differs is what `g` holds, so `train.fit` adds up the batches' gradients and steps once an
+    epoch.
 
     lr            step size, above 0
     weight_decay  λ of the L2 penalty λ/2 Σ w²
@@ -34,7 +35,15 @@ class GD(Optimizer):
         for params in _alike([p for p in group["params"] if p.grad is not None]):
             with InPlace(params) as arrays:
                 kernel(params[0]).sgd_step(
-                    arrays, gradients_of(params, False), None, group["lr"], 0.0, 0.0, group["weight_decay"], False, False
+                    arrays,
+                    gradients_of(params, False),
+                    None,
+                    group["lr"],
+                    0.0,
+                    0.0,
+                    group["weight_decay"],
+                    False,
+                    False,
                 )
 
 
@@ -51,10 +60,11 @@ class SGD(Optimizer):
     momentum      how much of the last direction goes on, 0 or more (Polyak 1964)
     dampening     how much the new gradient is held back in b
     weight_decay  λ of the L2 penalty λ/2 Σ w², which it equals
-    nesterov      looks ahead along b; needs momentum and no dampening (Nesterov 1983; Sutskever et al. 2013, equation 3)
-    maximize      climbs instead
+    nesterov      looks ahead along b; needs momentum and no dampening (Nesterov 1983; Sutskever et al. 2013,
+    equation 3) maximize      climbs instead
 
-    Sources: Robbins & Monro 1951; the buffer as in PyTorch, where lr multiplies b when it is used, not when it is stored.
+    Sources: Robbins & Monro 1951; the buffer as in PyTorch, where lr multiplies b when it is used, not when
+    it is stored.
     """
 
     def __init__(
