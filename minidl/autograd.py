@@ -135,7 +135,7 @@ class Context:
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
         raise RuntimeError(
-            "mark_non_differentiable: every result of a Function is differentiable here; compute such results outside it"
+            "mark_non_differentiable: every result of a Function is differentiable; compute others outside it"
         )
 
 
@@ -177,7 +177,7 @@ class Function:
         outputs = result if isinstance(result, tuple) else (result,)
         for out in outputs:
             if not isinstance(out, Tensor):
-                raise TypeError(f"{cls.__name__}.forward: must give a Tensor or a tuple of them, got {type(out).__name__}")
+                raise TypeError(f"{cls.__name__}.forward: must give Tensors, got {type(out).__name__}")
         sizes = [out.array.size for out in outputs]
 
         def gradients(G: Tensor, needed: tuple[bool, ...]) -> list[Any]:
@@ -209,19 +209,19 @@ class Function:
             y = tape.record_fused(outputs[0].array, tensors, gradients, None, used)
             if any(outputs[0] is t for t in tensors):
                 y = tape.record_fused(outputs[0].array.copy(), tensors, gradients, None, used)
-            joint, results = y, (y,)
+            joint, results = y, [y]
         else:
             # One node for all results: they are pieces of one long vector.
             flat = np.concatenate([out.array.reshape(-1) for out in outputs])
             joint = tape.record_fused(flat, tensors, gradients, None, used)
             parts = joint.split(sizes)
-            results = tuple(p.reshape(shape) for p, shape in zip(parts, outputs_shapes, strict=True))
+            results = [p.reshape(shape) for p, shape in zip(parts, outputs_shapes, strict=True)]
         if joint.node is not None:
             node = weakref.ref(joint.node)
             for i, k in saved_outputs.items():
                 ctx._outputs[i] = _reborn(outputs[k].array, node, sizes, k, outputs_shapes[k])
             ctx._saved = tuple(None if i in saved_outputs else t for i, t in enumerate(ctx._saved))
-        return results if isinstance(result, tuple) else results[0]
+        return tuple(results) if isinstance(result, tuple) else results[0]
 
 
 def _reborn(array: Any, node: Any, sizes: list[int], k: int, shape: tuple[int, ...]) -> Callable[[], Tensor]:
@@ -270,9 +270,10 @@ def gradcheck(
             continue
         analytic = [np.zeros((y.array.size, x.array.size)) for _, x in checked]
         for row in range(y.array.size):
-            seed = np.zeros(y.array.size)
-            seed[row] = 1
-            found = grad(y, [x for _, x in checked], wrap(seed.reshape(y.shape)), retain_graph=True, allow_unused=True)
+            one = np.zeros(y.array.size)
+            one[row] = 1
+            G = wrap(one.reshape(y.shape))
+            found = grad(y, [x for _, x in checked], G, retain_graph=True, allow_unused=True)
             for table, g in zip(analytic, found, strict=True):
                 if g is not None:
                     table[row] = g.array.reshape(-1)

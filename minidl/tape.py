@@ -263,7 +263,7 @@ def walk(
     looking, mode.anomaly = mode.anomaly, False  # a bad gradient is reported with the operation that it belongs to
     try:
         for node in order:
-            G = grads.pop(node, None)
+            G = grads.pop(node, None)  # type: ignore[arg-type]
             if G is None or (needed is not None and node not in needed):
                 continue
             extra = node.extra
