@@ -190,6 +190,4 @@ def _bar(name: str, start: int, total: int | None, progress: bool | None) -> Any
     except ImportError:
         return _NoBar()
     disable = None if progress is None else not progress  # None: shown on a terminal only
-    return tqdm(
-        desc=name, initial=start, total=total, unit="B", unit_scale=True, unit_divisor=1024, disable=disable
-    )
+    return tqdm(desc=name, initial=start, total=total, unit="B", unit_scale=True, unit_divisor=1024, disable=disable)

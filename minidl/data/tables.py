@@ -80,9 +80,7 @@ def read_csv(
     )
     twice = {n for n in names if names.count(n) > 1}
     if twice:
-        raise DataError(
-            f"{name}: line {first_line}: two columns are called {min(twice)!r}; rename one of them"
-        )
+        raise DataError(f"{name}: line {first_line}: two columns are called {min(twice)!r}; rename one of them")
     records = records[header:]
     if not records:
         raise DataError(f"{name}: the file has a header and no rows; add at least one row of data")
@@ -109,9 +107,7 @@ def read_csv(
     rows = [fields for _, fields in records]
     labels = None if target is None else _labels(name, rows, lines, target, names[target])
     x = _numbers(name, rows, lines, used, names)
-    return Table(
-        x, labels, tuple(names[j] for j in used), None if target is None else names[target], name, lines
-    )
+    return Table(x, labels, tuple(names[j] for j in used), None if target is None else names[target], name, lines)
 
 
 def _records(name: str, delimiter: str | None) -> list[tuple[int, list[str]]]:
@@ -119,9 +115,7 @@ def _records(name: str, delimiter: str | None) -> list[tuple[int, list[str]]]:
     try:
         text = read_bytes(name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{name}: not UTF-8 text (byte {error.start}); save the table as CSV in UTF-8"
-        ) from None
+        raise DataError(f"{name}: not UTF-8 text (byte {error.start}); save the table as CSV in UTF-8") from None
     if "\0" in text:
         raise DataError(f"{name}: not text (it holds zero bytes); save the table as CSV in UTF-8")
     start = text.lstrip("\r\n")
@@ -130,17 +124,11 @@ def _records(name: str, delimiter: str | None) -> list[tuple[int, list[str]]]:
     if delimiter is None:
         fields = {d: len(next(csv.reader(io.StringIO(start, newline=""), delimiter=d))) for d in _DELIMITERS}
         delimiter = max(fields, key=lambda d: fields[d])
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
-    )
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
-        return [
-            (reader.line_num, fields) for fields in reader if any(map(str.strip, fields)) or len(fields) > 1
-        ]
+        return [(reader.line_num, fields) for fields in reader if any(map(str.strip, fields)) or len(fields) > 1]
     except csv.Error as error:
-        raise DataError(
-            f"{name}: line {reader.line_num}: {error}; check the quotes and the delimiter"
-        ) from None
+        raise DataError(f"{name}: line {reader.line_num}: {error}; check the quotes and the delimiter") from None
 
 
 def _number(field: str) -> float | None:
@@ -179,9 +167,7 @@ def _column(name: str, names: Sequence[str], key: str | int, header: bool) -> in
             key = int(key)
         except ValueError:
             hint = (
-                f"it has {_listed(names)}"
-                if header
-                else "it has no header line, so give the column's number, from 0"
+                f"it has {_listed(names)}" if header else "it has no header line, so give the column's number, from 0"
             )
             raise DataError(f"{name}: there is no column {key!r}; {hint}") from None
     if not -len(names) <= key < len(names):

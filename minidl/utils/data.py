@@ -31,9 +31,7 @@ class Dataset(Generic[T]):
     """Examples by number: subclasses define `__getitem__(index)` and, for samplers, `__len__()`."""
 
     def __getitem__(self, index: Any) -> T:
-        raise NotImplementedError(
-            f"{type(self).__name__}: define __getitem__(self, index), which returns one example"
-        )
+        raise NotImplementedError(f"{type(self).__name__}: define __getitem__(self, index), which returns one example")
 
     def __add__(self, other: Dataset[Any]) -> ConcatDataset:
         return ConcatDataset([self, other])
@@ -128,15 +126,12 @@ def random_split(
             counts[i % len(counts)] += 1
         for i, count in enumerate(counts):
             if count == 0:
-                warnings.warn(
-                    f"random_split: part {i} is empty ({lengths[i]:g} of {n} examples)", stacklevel=2
-                )
+                warnings.warn(f"random_split: part {i} is empty ({lengths[i]:g} of {n} examples)", stacklevel=2)
     else:
         counts = [int(count) for count in lengths]
     if sum(counts) != n:
         raise ValueError(
-            f"random_split: lengths {list(lengths)} add up to {sum(counts)}; expected {n}, the data "
-            "set's length"
+            f"random_split: lengths {list(lengths)} add up to {sum(counts)}; expected {n}, the data set's length"
         )
     order = random.permutation(n, generator).tolist()
     ends = list(itertools.accumulate(counts))
@@ -268,6 +263,19 @@ def default_collate(batch: Sequence[Any]) -> Any:
     )
 
 
+def default_convert(example: Any) -> Any:
+    """One example as tensors: arrays become tensors, also inside of tuples, lists and mappings; the rest stays."""
+    if isinstance(example, (np.ndarray, np.generic)) and example.dtype.kind in "fiub":
+        return wrap(np.asarray(example))
+    if isinstance(example, Mapping):
+        return {key: default_convert(value) for key, value in example.items()}
+    if isinstance(example, tuple) and hasattr(example, "_fields"):
+        return type(example)(*map(default_convert, example))
+    if isinstance(example, Sequence) and not isinstance(example, (str, bytes)):
+        return [default_convert(value) for value in example]
+    return example
+
+
 def fetch(dataset: Any, index: Sequence[int] | np.ndarray, collate: Callable[[list[Any]], Any] | None) -> Any:
     """The batch of these indices: by `dataset.gather` if it has one and nothing else is asked for, or example
     by example.
@@ -332,15 +340,11 @@ class DataLoader(Generic[T]):
         if timeout < 0:
             raise ValueError(f"DataLoader: timeout={timeout}; expected 0 or more")
         if sampler is not None and shuffle:
-            raise ValueError(
-                "DataLoader: sampler and shuffle=True exclude each other; the sampler decides the order"
-            )
+            raise ValueError("DataLoader: sampler and shuffle=True exclude each other; the sampler decides the order")
         if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
             raise ValueError("DataLoader: batch_sampler excludes batch_size, shuffle, sampler and drop_last")
         if batch_size is None and drop_last:
-            raise ValueError(
-                "DataLoader: batch_size=None gives single examples, so there is no last batch to drop"
-            )
+            raise ValueError("DataLoader: batch_size=None gives single examples, so there is no last batch to drop")
         if sampler is None:
             sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
         if batch_sampler is not None:
@@ -370,7 +374,7 @@ class DataLoader(Generic[T]):
 
     def __iter__(self) -> Iterator[Any]:
         if self.batch_sampler is None:
-            convert = self.collate_fn or (lambda example: example)
+            convert = self.collate_fn or default_convert
             return (convert(self.dataset[i]) for i in self.sampler)
         return (fetch(self.dataset, batch, self.collate_fn) for batch in self.batch_sampler)
 
@@ -388,6 +392,4 @@ def _length(dataset: Any, who: str) -> int:
     try:
         return len(dataset)
     except TypeError:
-        raise TypeError(
-            f"{who}: {type(dataset).__name__} has no length; define __len__(self) in it"
-        ) from None
+        raise TypeError(f"{who}: {type(dataset).__name__} has no length; define __len__(self) in it") from None
