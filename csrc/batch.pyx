@@ -53,7 +53,7 @@ cdef void one_image(const pixel* x, real* y, Py_ssize_t H, Py_ssize_t W, int64 d
     if dy == 0 and dx == 0 and not flip:
         scale_row(x, y, H * W, offset, gain)
         return
-    if dx >= W or dx <= -W:
+    if dx >= W or dx <= -W or dy >= H or dy <= -H:
         fill(y, H * W, background)
         return
     left, right = max(dx, 0), max(-dx, 0)  # columns of background, before the flip

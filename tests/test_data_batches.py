@@ -86,6 +86,15 @@ def test_an_index_out_of_range_is_refused(monkeypatch, compiled, index):
 
 
 @COMPILED
+@pytest.mark.parametrize("far", [4, -4, 2**62, -(2**62)])
+def test_images_moved_out_of_sight(far):
+    x, far = np.ones((1, 1, 4, 4), np.uint8), np.array([far])
+    for moves in ((far, None), (None, far), (far, far)):
+        for flip in (None, np.array([True])):
+            assert (take_images(x, np.zeros(1, np.int64), [2.0], [3.0], np.float32, *moves, flip) == -6).all()
+
+
+@COMPILED
 def test_the_compiled_loop_checks_every_size():
     x, y = np.zeros((3, 2, 4, 4), np.uint8), np.zeros((2, 2, 4, 4), np.float32)
     index, two, ones = np.zeros(2, np.int64), np.zeros(2, np.float32), np.ones(1, np.int64)

@@ -173,6 +173,8 @@ def test_own_order():
 def test_single_examples_without_batches():
     loader = DataLoader(Squares(3), batch_size=None)
     assert [y for _, y in loader] == [0, 1, 4] and len(loader) == 3
+    (one, *_) = DataLoader([(np.ones(2), {"a": np.float32(3)}, "text")], batch_size=None)
+    assert one[0].tolist() == [1, 1] and one[1]["a"].item() == 3 and one[2] == "text"
     assert [x for x in DataLoader([1, 2], batch_size=None, collate_fn=lambda x: -x)] == [-1, -2]
 
 

@@ -29,7 +29,7 @@ class ArrayData(Dataset):
 
     scaler: applied to the images of every batch. shift, flip: every image that is taken is moved by up to
     `shift` whole pixels down or up and right or left, and mirrored left to right half of the time, drawn from
-    `generator` (by default the default generator). Use `scaled`, `augmented`, `select`: they give a new
+    `generator` (by default the default generator). Use `transformed`, `augmented`, `select`: they give a new
     object and share the arrays.
 
     Raises DataError if the set is empty, x and y differ in length, x holds infinity, or y holds labels out of
@@ -117,15 +117,11 @@ class ArrayData(Dataset):
         return replace(self, x=self.x[rows], y=self.y[rows])
 
     def augmented(self, shift: int = 0, flip: bool = False, generator: random.Generator | None = None) -> ArrayData:
-        """The same images, moved by up to `shift` pixels and mirrored half of the time, anew each time they
-        are taken.
-        """
+        """The same images, moved and mirrored at random, anew each time they are taken (see the class)."""
         return replace(self, shift=shift, flip=flip, generator=generator)
 
     def transformed(self, transform: Transform) -> ArrayData:
-        """x mapped by a fitted transform: images by `Standardize` or `MinMax` on the way into a batch, all
-        else at once.
-        """
+        """x mapped by a fitted transform: at once, or images by `Standardize` or `MinMax` on the way into a batch."""
         if self.x.ndim == 4 and self.scaler is None and isinstance(transform, Affine):
             transform.affine(self.x.shape[1])
             return replace(self, scaler=transform)

@@ -130,9 +130,7 @@ def outlier_rows(x: np.ndarray, method: str = "iqr", k: float | None = None) -> 
 
 
 def duplicate_rows(x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
-    """Mask (N,) of the rows equal to an earlier row, in y too if it is given. Missing values count as
-    equal.
-    """
+    """Mask (N,) of the rows equal to an earlier one, in y too if it is given; missing values count as equal."""
     table = np.asarray(x).reshape(len(x), -1)
     table = np.ascontiguousarray(table + 0.0 if table.dtype.kind == "f" else table)  # adding 0 makes -0 into 0
     keys = [row.tobytes() for row in table]

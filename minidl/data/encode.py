@@ -45,9 +45,7 @@ def one_hot(labels: np.ndarray | Sequence[int], classes: int | None = None, dtyp
 
 
 def check_labels(labels: Any, classes: int | None, who: str) -> np.ndarray:
-    """The labels as int64 (N,), or DataError: not one-dimensional, not whole, below 0 or not below
-    `classes`.
-    """
+    """The labels as int64 (N,), or DataError: not one-dimensional, not whole, not from 0 to classes - 1."""
     t = np.asarray(labels)
     if t.ndim != 1:
         raise DataError(f"{who}: labels have shape {t.shape}; expected one class index a row, (N,)")

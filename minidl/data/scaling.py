@@ -39,15 +39,11 @@ class Transform:
         return {}
 
     def fit(self, x: np.ndarray) -> Self:
-        """Learn the numbers from x, and return self. Raises DataError if x is empty or holds what cannot be
-        used.
-        """
+        """Learn the numbers from x; gives itself. Raises DataError if x is empty or holds what cannot be used."""
         raise NotImplementedError
 
     def transform(self, x: np.ndarray) -> np.ndarray:
-        """The transformed x, a new array. Raises DataError before `fit` and for another number of
-        features.
-        """
+        """The transformed x, a new array. Raises DataError before `fit` and for other numbers of features."""
         raise NotImplementedError
 
     def inverse(self, y: np.ndarray) -> np.ndarray:
@@ -169,9 +165,7 @@ class Affine(Transform):
 
 
 def _blocks(x: np.ndarray) -> Iterator[np.ndarray]:
-    """`columns(x)` in pieces of about 8 MB, so that a large set of uint8 images is never in memory as
-    float64.
-    """
+    """`columns(x)` in pieces of about 8 MB, so that no large set of images is in memory as float64."""
     rows = max(1, 2**20 * len(x) // x.size)
     return (columns(x[start : start + rows]) for start in range(0, len(x), rows))
 

@@ -53,9 +53,9 @@ def digits(*, valid: float = 0.1, test: float = 0.1, seed: int = 0) -> Parts:
 
 
 def mnist(*, valid: float = 1 / 12, test: float | None = None, seed: int = 0, progress: bool | None = None) -> Parts:
-    """MNIST: 60,000 images (1, 28, 28) of handwritten digits, 5,000 of them kept for validation, and the
-    official 10,000 for the test. Taken from the folder `mnist` in MINIDL_DATA or in the cache folder, or
-    fetched (11 MB).
+    """MNIST, handwritten digits: 55,000 images (1, 28, 28) to train on, 5,000 to validate, the official 10,000 to test.
+
+    Taken from the folder `mnist` in MINIDL_DATA or in the cache folder, or fetched (11 MB).
 
     Source: Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database of handwritten digits" (1998).
     """
@@ -145,10 +145,10 @@ def csv_table(
     outliers: str | None = None,
     outlier_rule: str = "iqr",
     duplicates: str = "keep",
+    stratify: bool | None = None,
     **options: Any,
 ) -> Parts:
-    """A CSV table (see `read_csv`, which takes the further options: header, delimiter, columns, ignore),
-    cleaned and split.
+    """A CSV table, cleaned and split.
 
     label: the label column. task: "classification" or "regression"; by default a classification if the labels
     are text or few different whole numbers (up to 100, and no more than half as many as rows). duplicates:
@@ -156,7 +156,8 @@ def csv_table(
     parts. missing: "error", "drop" the rows, or fill with "mean", "median" or a number. outliers: None,
     "clip" to the bounds of `outlier_rule` ("iqr" or "zscore"), or "drop" the rows beyond them, from the
     training part alone. What is learned from the values (means, bounds) is learned from the training part,
-    and kept in `parts.transform`.
+    and kept in `parts.transform`. stratify: by default for a classification. The further options are
+    `read_csv`'s: header, delimiter, columns, ignore.
     """
     for name, value, known in (
         ("task", task, (None, "classification", "regression")),
@@ -178,7 +179,7 @@ def csv_table(
         if not rows.any():
             raise DataError(f'{table.path}: every row has a missing value; fill them instead (missing="mean")')
         data = data.select(rows)
-    parts = split_data(data, valid, test, seed)
+    parts = split_data(data, valid, test, seed, stratify)
     if fill is not None:
         parts = parts.transformed(fill)
     if outliers == "clip":
@@ -225,8 +226,7 @@ SOURCES: dict[str, Callable[..., Parts]] = {"digits": digits, "mnist": mnist, "f
 
 
 def load(name_or_path: str | os.PathLike[str], **options: Any) -> Parts:
-    """The parts of a data set: by name ("digits", "mnist", "fashion-mnist"), or a folder of IDX files, or a
-    CSV file.
+    """The parts of a data set: "digits", "mnist", "fashion-mnist", a folder of IDX files, or a CSV file.
 
     options: `seed` (0), `valid` and `test` (fractions), and those of `digits`, `mnist`, `fashion_mnist`,
     `idx_folder` and `csv_table`, which do the work. Raises DataNotFoundError for an unknown name that is no
@@ -248,9 +248,8 @@ def load(name_or_path: str | os.PathLike[str], **options: Any) -> Parts:
         read, arguments = csv_table, (path,)
     else:
         raise DataNotFoundError(
-            f"load: {name!r} is neither a known data set ({', '.join(SOURCES)}) nor a file or "
-            "folder that exists; "
-            "check the spelling or the path"
+            f"load: {name!r} is neither a known data set ({', '.join(SOURCES)}) nor a file or folder "
+            "that exists; check the spelling or the path"
         )
     known = set(inspect.signature(read).parameters) | (
         set(inspect.signature(read_csv).parameters) if read is csv_table else set()

@@ -26,9 +26,7 @@ _DELIMITERS = "\t;|,"
 
 @dataclass(frozen=True)
 class Table:
-    """What a CSV file holds: x (N, F) float64 with NaN where a value is missing, and the label column as
-    text.
-    """
+    """What a CSV file holds: x (N, F) float64, NaN where a value is missing, and the label column as text."""
 
     x: np.ndarray
     labels: tuple[str, ...] | None
@@ -157,9 +155,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _column(name: str, names: Sequence[str], key: str | int, header: bool) -> int:
-    """The number of the column called `key`, or numbered so; text that is a number serves where no column is
-    called so.
-    """
+    """The number of the column that is called `key` or, if none is, numbered so."""
     if isinstance(key, str):
         if key in names:
             return names.index(key)

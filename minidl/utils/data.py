@@ -38,9 +38,7 @@ class Dataset(Generic[T]):
 
 
 class TensorDataset(Dataset[tuple[Tensor, ...]]):
-    """Tensors of equal first size; example i is `(t[i] for t in tensors)`. Raises ValueError if sizes
-    differ.
-    """
+    """Tensors of equal first size; example i is `(t[i] for t in tensors)`. ValueError if the sizes differ."""
 
     def __init__(self, *tensors: Tensor) -> None:
         if not tensors:
@@ -79,16 +77,12 @@ class Subset(Dataset[T]):
         return len(self.indices)
 
     def gather(self, index: np.ndarray) -> Any:
-        """The batch of these examples: one gather of the data set behind it, or a collation of its
-        examples.
-        """
+        """The batch of these examples: as the data set behind it makes batches."""
         return fetch(self.dataset, [self.indices[i] for i in index.tolist()], None)
 
 
 class ConcatDataset(Dataset[T]):
-    """Data sets one after the other. Raises ValueError for none; `datasets`, and `cumulative_sizes` of their
-    lengths.
-    """
+    """Data sets one after the other: `datasets`, and the running sums of their lengths, `cumulative_sizes`."""
 
     def __init__(self, datasets: Iterable[Dataset[T]]) -> None:
         self.datasets = list(datasets)
@@ -111,8 +105,10 @@ class ConcatDataset(Dataset[T]):
 def random_split(
     dataset: Dataset[T], lengths: Sequence[int | float], generator: random.Generator | None = None
 ) -> list[Subset[T]]:
-    """Disjoint random subsets of the given lengths, or fractions that add up to 1 (what rounding down leaves
-    is dealt out in turn).
+    """Disjoint random subsets of the given lengths.
+
+    lengths: whole numbers that add up to the data set's length, or fractions that add up to 1 (each part is
+    rounded down, and what is left is dealt out in turn).
 
     Raises ValueError if the lengths do not add up to the data set's. For classes in equal shares see
     `minidl.data.split_rows`.
@@ -202,9 +198,7 @@ class RandomSampler(Sampler[int]):
 
 
 class BatchSampler(Sampler[list[int]]):
-    """Lists of `batch_size` indices of `sampler`; a shorter last one is left out with `drop_last`. Raises
-    ValueError for other types.
-    """
+    """Lists of `batch_size` indices of `sampler`; a shorter last one is left out with `drop_last`."""
 
     def __init__(self, sampler: Iterable[int], batch_size: int, drop_last: bool) -> None:
         _check_batch_size(batch_size, "BatchSampler")
@@ -277,9 +271,7 @@ def default_convert(example: Any) -> Any:
 
 
 def fetch(dataset: Any, index: Sequence[int] | np.ndarray, collate: Callable[[list[Any]], Any] | None) -> Any:
-    """The batch of these indices: by `dataset.gather` if it has one and nothing else is asked for, or example
-    by example.
-    """
+    """The batch of these indices: by `dataset.gather` if nothing speaks against it, or example by example."""
     if collate is None and _gathers(dataset):
         return dataset.gather(np.asarray(index, np.int64))
     if isinstance(index, np.ndarray):
@@ -292,9 +284,7 @@ def fetch(dataset: Any, index: Sequence[int] | np.ndarray, collate: Callable[[li
 
 
 def _gathers(dataset: Any) -> bool:
-    """Whether `gather` speaks for `__getitem__`: a subclass that defines only the latter means something else
-    by an example.
-    """
+    """Whether `gather` speaks for `__getitem__`: a subclass with its own `__getitem__` means other examples."""
     for cls in type(dataset).__mro__:
         if "gather" in vars(cls):
             return True
