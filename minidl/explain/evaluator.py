@@ -154,6 +154,8 @@ class _Scope:
             self.known[name] = inner.define(line)
         if name in self.known:
             return self.known[name]
+        if name.endswith(".flat"):
+            return np.ravel(self.look_up(name[:-5]))
         if name in CONSTANTS:
             return CONSTANTS[name]
         names = ", ".join(sorted([*self.known, *self.lines]))
@@ -313,6 +315,8 @@ class _Scope:
         if name == "where":
             return self._choose(np.asarray(self.tree(arguments[0]), bool), *arguments[1:])
         if name in ("size", "numel", "len", "zeros_like"):  # of the whole array, not of the grid
+            if arguments[0][1] in self.bound:
+                return self.ranges[self.bound[arguments[0][1]]]
             first = self.look_up(arguments[0][1])
             return FUNCTIONS[name](first, *(self.tree(argument) for argument in arguments[1:]))
         return FUNCTIONS[name](*(self.tree(argument) for argument in arguments))

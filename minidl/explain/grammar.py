@@ -8,6 +8,8 @@ A formula line is `target = expression` or `target ← expression`:
     Y[...,i] = exp(X[...,i]) / Σ[j] exp(X[...,j])    `...` stands for the axes that are not named
     Y[n] = max[r < size] X[n + r]                    an index with a range of its own
     ∂L/∂X[i] = G[i] * [X[i] > 0]                     a condition in brackets is 1 or 0 (0 times anything is 0)
+    Y.flat[i] = X.flat[i]                            all elements in a row, whatever the shape
+    Y[...] = |X[...]| / size(i)                      absolute value; how far an index runs
     m ← β * m + (1 - β) * g                          an update: the old value on the right, the new one on the left
 
 A sum reaches as far as the product after it: `Σ[j] a * b + c` is `(Σ[j] a * b) + c`. Everything else binds as in
@@ -27,14 +29,14 @@ from typing import Any
 
 Tree = tuple[Any, ...]
 
-NAME = r"[^\W\d][\w\u0300-\u036f]*'*"  # Greek, subscripts, hats (combining marks) and primes included
+NAME = r"[^\W\d][\w\u0300-\u036f]*'*(?:\.flat)?"  # Greek, subscripts, hats (combining marks) and primes included
 TARGET = re.compile(rf"((?:∂L/∂)?{NAME})(?:\[([^\[\]]*)\])? (=|←) (.*)")
 SUSPECT = re.compile(rf"∂L/∂|{NAME}\[[^=←]*(=|←)")  # meant as a formula
 TOKEN = re.compile(
     rf"""(?P<number>(?:\d+\.\d+|\d+|\.\d+)(?:e[+-]?\d+)?)
        | (?P<text>"[^"]*")
        | (?P<name>(?:∂L/∂)?{NAME})
-       | (?P<symbol>\.\.\.|\*\*|//|==|!=|<=|>=|[-+*/%<>()\[\],≤≥≠])
+       | (?P<symbol>\.\.\.|\*\*|//|==|!=|<=|>=|[-+*/%<>()\[\],|≤≥≠])
        | \s+""",
     re.VERBOSE,
 )
@@ -238,6 +240,10 @@ class _Parser:
             inside = self.expression()
             self._need("]")
             return "bracket", inside
+        if text == "|":
+            inside = self.expression()
+            self._need("|")
+            return "call", "abs", (inside,)
         if text == "(":
             first = self.expression()
             if self._take(","):

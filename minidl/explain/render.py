@@ -138,7 +138,7 @@ def _symbol(name: str) -> str:
 def _subscripted(name: str, items: tuple[Tree, ...]) -> str:
     if name.startswith("∂L/∂"):
         return rf"\frac{{\partial L}}{{\partial {_subscripted(name[4:], items)}}}"
-    symbol = _symbol(name)
+    symbol = _symbol(name.removesuffix(".flat")) + (r"^{\,\mathrm{flat}}" if name.endswith(".flat") else "")
     if not items:
         return symbol
     below = ",".join(r"\ldots" if item == ("...",) else _latex(item) for item in items)
