@@ -256,6 +256,7 @@ def walk(
                 needed.add(node)
     found: dict[Node, Tensor] = {}
     recording, mode.recording = mode.recording, create_graph
+    anomaly, mode.anomaly = mode.anomaly, False  # looks at whole derivatives, so that it names the operation's own
     try:
         for node in order:
             G = grads.pop(node, None)
@@ -280,7 +281,7 @@ def walk(
                     g = sum_to(g, parent.shape)
                 if g.array.dtype is not parent.dtype and g.array.dtype != parent.dtype:
                     g = g.to(parent.dtype)
-                if mode.anomaly:
+                if anomaly:
                     _look_at(g.array, node.name, "backward", (node.extra.module,) if node.extra else ())
                 earlier = grads.get(parent)
                 grads[parent] = g if earlier is None else earlier + g
@@ -288,7 +289,7 @@ def walk(
                 node.inputs = node.result = node.fused = None
             G = g = earlier = parts = None  # type: ignore[assignment]  # only `grads` may hold them now
     finally:
-        mode.recording = recording
+        mode.recording, mode.anomaly = recording, anomaly
     return found
 
 
