@@ -16,48 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from .functions import CONSTANTS, FUNCTIONS
 from .grammar import Formula, FormulaError, Tree, formulas
-
-_erf = np.vectorize(math.erf, otypes=[np.float64])
-_lgamma = np.vectorize(math.lgamma, otypes=[np.float64])
-
-
-def _softplus(x: Any) -> Any:
-    return np.logaddexp(0.0, x)
-
-
-def _clamp(x: Any, low: Any, high: Any) -> Any:
-    low = -np.inf if low is None else low
-    return np.minimum(np.maximum(x, low), np.inf if high is None else high)
-
-
-def _scatter(x: Any, place: Any, values: Any) -> Any:
-    """A copy of x with the values added at x[place]."""
-    result = np.array(x)
-    np.add.at(result, place, values)
-    return result
-
-
-# The engine's function names. Those of the second group take whole arrays.
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "abs": np.abs, "sign": np.sign, "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "log2": np.log2,
-    "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "square": np.square, "reciprocal": lambda x: 1 / np.asarray(x),
-    "sin": np.sin, "cos": np.cos, "tan": np.tan, "tanh": np.tanh, "sinh": np.sinh, "cosh": np.cosh, "erf": _erf,
-    "sigmoid": lambda x: np.exp(-_softplus(-np.asarray(x))), "softplus": _softplus, "lgamma": _lgamma,
-    "relu": lambda x: np.maximum(x, 0.0), "floor": np.floor, "ceil": np.ceil, "round": np.round, "trunc": np.trunc,
-    "maximum": np.maximum, "minimum": np.minimum, "max": np.maximum, "min": np.minimum, "pow": np.power,
-    "where": np.where, "clamp": _clamp, "isnan": np.isnan, "isfinite": np.isfinite, "int": np.trunc,
-    "logical_and": np.logical_and, "logical_or": np.logical_or, "logical_not": np.logical_not,
-    "logical_xor": np.logical_xor, "remainder": np.remainder, "floor_divide": np.floor_divide, "fmod": np.fmod,
-
-    "size": lambda x, dim: np.shape(x)[dim], "numel": np.size, "len": len,
-    "reshape": lambda x, shape: np.reshape(x, tuple(shape)), "transpose": np.swapaxes,
-    "permute": lambda x, dims: np.transpose(x, dims), "argsort": lambda dims: tuple(np.argsort(dims).tolist()),
-    "broadcast_to": lambda x, shape: np.broadcast_to(x, tuple(shape)), "squeeze": lambda x: np.squeeze(x),
-    "flip": np.flip, "roll": np.roll, "tril": np.tril, "triu": np.triu, "matmul": np.matmul,
-    "zeros_like": np.zeros_like, "scatter": _scatter,
-}  # fmt: skip
-CONSTANTS = {"π": math.pi, "pi": math.pi, "inf": math.inf, "True": True, "False": False, "None": None}
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "==": np.equal, "!=": np.not_equal, "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal
@@ -126,6 +86,14 @@ def _lines(source: Any) -> list[Formula]:
     return lines
 
 
+def _letters(indices: Sequence[str], shape: Sequence[int]) -> dict[str, int]:
+    """How far each index of a left side runs, its shape being known."""
+    dots = indices.index("...") if "..." in indices else len(indices)
+    front = zip(indices[:dots], shape, strict=False)
+    back = zip(reversed(indices[dots + 1 :]), reversed(shape), strict=False)
+    return dict([*front, *back])
+
+
 class _Scope:
     """The values of the names, and the indices bound so far."""
 
@@ -140,6 +108,10 @@ class _Scope:
         self.dots = 0  # how many axes `...` stands for
         self.invalid: Any = False  # where the term under evaluation has read beyond an edge
         self.line: Formula | None = None
+        self.letters: dict[str, int] = {}  # how far an index runs that nothing else tells: as on a known left side
+        for line in lines:
+            if line.target in self.shapes:
+                self.letters |= _letters(line.indices or (), self.shapes[line.target])
 
     def error(self, what: str) -> FormulaError:
         return FormulaError(f"{self.line.where}: `{self.line}`: {what}" if self.line else what)
@@ -150,7 +122,8 @@ class _Scope:
         if line is not None and self.lines.get(name) is line:
             del self.lines[name]  # a target that needs itself is an unknown name
             inner = _Scope([], {}, self.shapes)
-            inner.lines, inner.known = self.lines, self.known  # shared, so that each target is computed once
+            # Shared, so that each target is computed once.
+            inner.lines, inner.known, inner.letters = self.lines, self.known, self.letters
             self.known[name] = inner.define(line)
         if name in self.known:
             return self.known[name]
@@ -170,7 +143,7 @@ class _Scope:
         with self._bind(binders, line.tree, self._target_reads(line)) as sizes:
             value = np.asarray(self.tree(line.tree))
             value = np.where(self.invalid, 0.0, value) if self.invalid is not False else value
-            return np.ascontiguousarray(np.broadcast_to(value, sizes).transpose())
+            return np.broadcast_to(value, sizes).transpose().copy()
 
     def _target_reads(self, line: Formula) -> list[Reads]:
         """The left side as one more array with these indices, where its shape is known."""
@@ -236,6 +209,8 @@ class _Scope:
         wide = sorted(sizes - {1})
         if len(wide) > 1:
             raise self.error(f"index `{name}` would have to range over {wide[0]} and over {wide[1]}")
+        if not sizes and name in self.letters:
+            return self.letters[name]
         if not sizes:
             raise self.error(f"nothing tells the range of index `{name}`; write for example [{name} < size]")
         return wide[0] if wide else 1
@@ -284,6 +259,9 @@ class _Scope:
         if not np.ndim(array):  # one number for every index: a stride for both axes, an absent bias
             return array
         array = np.asarray(array)
+        if not self.bound and any(item[0] == "name" for item in items):  # a whole index of NumPy's, x[index]
+            places = [self._name(item[1]) for item in items]
+            return array[places[0] if len(places) == 1 else tuple(places)]
         dots = array.ndim - len(items) + 1 if ("...",) in items else 0
         if ("...",) not in items and len(items) != array.ndim or dots > self.dots or dots < 0:
             raise self.error(f"`{name}` has {array.ndim} axes, not {len(items)} indices")
@@ -314,7 +292,7 @@ class _Scope:
             raise self.error(f"there is no function `{name}`")
         if name == "where":
             return self._choose(np.asarray(self.tree(arguments[0]), bool), *arguments[1:])
-        if name in ("size", "numel", "len", "zeros_like"):  # of the whole array, not of the grid
+        if name in ("size", "numel", "zeros_like"):  # of the whole array, not of the grid
             if arguments[0][1] in self.bound:
                 return self.ranges[self.bound[arguments[0][1]]]
             first = self.look_up(arguments[0][1])
