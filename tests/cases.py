@@ -98,6 +98,7 @@ class Row:
     least: Mapping[str, int] = field(default_factory=dict)  # the smallest sizes that Hypothesis may draw
     dims: tuple[str, ...] | None = None  # the parameters whose axes the formula moves last; None: `dim`, if there is one
     names: Callable[..., dict[str, Any]] | None = None  # (arrays, options, outputs, k) -> further names of the formula
+    called: Callable[..., dict[str, str]] = lambda arrays: {}  # what the formula calls X and Y, if not so
     only: tuple[int, ...] | None = None  # the inputs that gradients flow to; None: all real ones
     module: str = "ops"
 
@@ -266,7 +267,7 @@ ONE_DIM = [V("ijk"), V("ijk", dim=1), V("ijk", dim=-1, keepdim=True), V("i", dim
 SOME = dict.fromkeys("ijkl", 1)
 
 REDUCTIONS = [
-    row("sum", over(np.sum), *DIMS, V("", dim=None)),
+    row("sum", over(np.sum), *DIMS, V("", dim=None, formula=False)),
     row("mean", over(np.mean), *DIMS, least=SOME),
     row("prod", over(np.prod), *ONE_DIM),
     row("amax", over(np.max), *DIMS, least=SOME),
@@ -356,6 +357,35 @@ def conv1d(x: np.ndarray, weight: np.ndarray, bias: Any = None, stride: int = 1,
     return conv2d(x[:, :, None], weight[:, :, None], bias, (1, stride), padding, (1, dilation), groups)[:, :, 0]
 
 
+def places(size: Sequence[int], P: int, Q: int, options: Mapping[str, Any]) -> Any:
+    """Every (p, q, r, s) whose read of an input of this size is no padding, with the place (h, w) that it reads."""
+    (sp, sq), (pp, pq), (dr, ds) = options["stride"], options["padding"], options["dilation"]
+    for p, q, r, s in np.ndindex(P, Q, *options["filter"]):
+        h, w = p * sp + r * dr - pp, q * sq + s * ds - pq
+        if 0 <= h < size[0] and 0 <= w < size[1]:
+            yield p, q, r, s, h, w
+
+
+def conv2d_input(a: np.ndarray, weight: np.ndarray, *, size: Any, groups: int, **options: Any) -> np.ndarray:
+    (N, O, P, Q), (_, Cg, R, S) = a.shape, weight.shape
+    result = np.zeros((N, Cg * groups, *size))
+    for p, q, r, s, h, w in places(size, P, Q, options | {"filter": (R, S)}):
+        for o in range(O):
+            first = o // (O // groups) * Cg
+            result[:, first : first + Cg, h, w] += a[:, o, p, q, None] * weight[o, :, r, s]
+    return result
+
+
+def conv2d_weight(x: np.ndarray, a: np.ndarray, *, size: Any, groups: int, **options: Any) -> np.ndarray:
+    (N, O, P, Q), Cg = a.shape, x.shape[1] // groups
+    result = np.zeros((O, Cg, *size))
+    for p, q, r, s, h, w in places(x.shape[2:], P, Q, options | {"filter": size}):
+        for o in range(O):
+            first = o // (O // groups) * Cg
+            result[o, :, r, s] += a[:, o, p, q] @ x[:, first : first + Cg, h, w]
+    return result
+
+
 def windows(x: np.ndarray, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> tuple[np.ndarray, int]:
     """(N, C, P, Q, R, S): every window, NaN where it hangs over the padded image, inf where it reads padding."""
     k, d, p = pair(kernel), pair(dilation), pair(padding)
@@ -414,6 +444,14 @@ CONVOLUTION = [
         V("nchw", "ocrs", padding="valid", formula=False), least=IMAGE,
     ),
     row(
+        "conv2d_input", conv2d_input, V("no45", "oc32", size=(7, 6), stride=(2, 1), padding=(1, 0), dilation=(1, 1), groups=1),
+        V("n453", "4232", size=(5, 5), stride=(1, 2), padding=(1, 1), dilation=(1, 1), groups=2), least=dict.fromkeys("noc", 1),
+    ),
+    row(
+        "conv2d_weight", conv2d_weight, V("nc76", "no45", size=(3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 1), groups=1),
+        V("n455", "n453", size=(3, 2), stride=(1, 2), padding=(1, 1), dilation=(1, 1), groups=2), least=dict.fromkeys("noc", 1),
+    ),
+    row(
         "conv1d", conv1d, ("nch", "ocr", "o"), V("nch", "ocr", stride=2, padding=1), V("nch", "odr", "o", dilation=2, groups=2, vary=False),
         V("nch", "oc2", padding="same", formula=False), least=IMAGE,
     ),
@@ -444,6 +482,12 @@ def piece_names(arrays: Sequence[np.ndarray], options: Mapping[str, Any], output
     n = arrays[0].shape[options.get("dim", 0)]
     size = options.get("split_size") or -(-n // options["chunks"])
     return {"k": k, "start_k": sum(size[:k]) if isinstance(size, (tuple, list)) else k * size}
+
+
+def joined(arrays: Sequence[np.ndarray], options: Mapping[str, Any], outputs: Any, k: int) -> dict[str, Any]:
+    """The k-th tensor, and where it starts in the result."""
+    dim = options.get("dim", 0)
+    return {"X_k": arrays[k], "start_k": sum(array.shape[dim] for array in arrays[:k])}
 
 
 def take(x: np.ndarray, index: np.ndarray, dim: int) -> np.ndarray:
@@ -487,7 +531,7 @@ SHAPE = [
     row("broadcast_to", np.broadcast_to, V("31", shape=(2, 3, 4)), V("", shape=(2,))),
     row("expand", lambda x, sizes: np.broadcast_to(x, [3 if size == -1 else size for size in sizes]), V("31", sizes=(2, -1, 4))),
     row("repeat", lambda x, sizes: np.tile(x, sizes), V("ij", sizes=(2, 3)), V("ij", sizes=(2, 1, 3))),
-    row("cat", lambda *tensors, dim=0: np.concatenate(tensors, dim), V("ij", "kj", "1j"), V("ij", "ik", dim=-1), V("ij"), dims=()),
+    row("cat", lambda *tensors, dim=0: np.concatenate(tensors, dim), V("ij", "kj", "1j"), V("ij", "ik", dim=-1), V("ij"), dims=(), names=joined),
     row("stack", lambda *tensors, dim=0: np.stack(tensors, dim), V("ij", "ij"), V("ij", "ij", "ij", dim=-1), dims=()),
     row("narrow", lambda x, dim, start, length: np.take(x, range(start, start + length), dim), V("i5j", dim=1, start=1, length=3)),
     row("split", pieces, V("4j", split_size=2), V("j6", split_size=(1, 3, 2), dim=-1), names=piece_names),
@@ -500,10 +544,11 @@ SHAPE = [
     ),
     row("tril", lambda x, diagonal=0: np.tril(x, diagonal), "ij", V("nij", diagonal=1), V("ij", diagonal=-1)),
     row("triu", lambda x, diagonal=0: np.triu(x, diagonal), "ij", V("nij", diagonal=1), V("ij", diagonal=-1)),
-    row("diag", lambda x, diagonal=0: np.diag(x, diagonal), V("i"), V("i", diagonal=-2), V("ij"), V("35", diagonal=1), V("53", diagonal=-1), V("35", diagonal=-2)),
+    row("diag", lambda x, diagonal=0: np.diag(x, diagonal), V("i"), V("i", diagonal=-2), V("ij"), V("35", diagonal=1), V("53", diagonal=-1), V("35", diagonal=-2),
+        called=lambda arrays: {"X": "v", "Y": "M"} if arrays[0].ndim == 1 else {"X": "M", "Y": "v"}),
     row(
         "pad", padded, V("ij", pad=(1, 2)), V("ij", pad=(0, 1), value=3.5), V("ijk", pad=(1, 0, 2, 1), formula=False),
-        V("44", pad=(-1, 2, 1, -1), formula=False), names=lambda arrays, options, outputs, k: {"low": options["pad"][0], "n": arrays[0].shape[-1], "value": options.get("value", 0.0)},
+        V("44", pad=(-1, 2, 1, -1), formula=False), names=lambda arrays, options, outputs, k: {"value": options.get("value", 0.0)},
     ),
     unary("clone", np.copy),
     unary("contiguous", np.copy),
@@ -568,7 +613,7 @@ NORMAL = [
     row(
         "batch_norm", batch_norm, V("nch", "c", positive("c"), "c", "c"), V("nchw", "c", positive("c"), "c", "c", training=True),
         V("nch", "c", positive("c"), training=True), V("62", "2", positive("2"), "2", "2", training=True, eps=1e-3),
-        only=(0, 3, 4), least={"n": 2, "h": 1, "w": 1},
+        only=(0, 3, 4), least={"n": 2, "c": 1, "h": 1, "w": 1},
     ),
     row(
         "dropout", lambda x, p, generator: x * kept(x.shape, p) / (1 - p), V("ijk", p=0.3, generator=Seeded()), V("i", p=0.0, generator=Seeded()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import tracemalloc
 import weakref
@@ -52,7 +53,7 @@ def test_backward_needs_a_scalar_or_a_gradient_of_the_right_shape() -> None:
         (x * 2).backward(minidl.ones(4, dtype=minidl.float64))
     (x * 2).backward(minidl.tensor([1.0, 10.0, 100.0], dtype=minidl.float64))
     assert x.grad is not None
-    np.testing.assert_array_equal(x.grad.numpy(), [2, 20, 200])
+    np.testing.assert_array_equal(x.grad.array, [2, 20, 200])
 
 
 def test_backward_on_a_tensor_without_history_says_so() -> None:
@@ -67,7 +68,7 @@ def test_gradients_keep_shape_and_dtype_of_their_inputs_under_broadcasting_and_p
     assert a.grad is not None and b.grad is not None
     assert a.grad.shape == (3, 1) and a.grad.dtype == minidl.float32
     assert b.grad.shape == (2, 1, 4) and b.grad.dtype == minidl.float64
-    np.testing.assert_allclose(a.grad.numpy()[0], b.numpy().sum(), rtol=1e-6)
+    np.testing.assert_allclose(a.grad.array[0], b.array.sum(), rtol=1e-6)
 
 
 def test_only_leaves_and_retained_tensors_keep_a_gradient() -> None:
@@ -77,7 +78,7 @@ def test_only_leaves_and_retained_tensors_keep_a_gradient() -> None:
     z.retain_grad()
     z.sum().backward()
     assert y.grad is None and z.grad is not None and x.grad is not None
-    np.testing.assert_array_equal(z.grad.numpy(), [1, 1])
+    np.testing.assert_array_equal(z.grad.array, [1, 1])
 
 
 def test_hooks_see_and_may_replace_the_gradient() -> None:
@@ -88,11 +89,11 @@ def test_hooks_see_and_may_replace_the_gradient() -> None:
     y.sum().backward(retain_graph=True)
     assert x.grad is not None
     np.testing.assert_array_equal(seen, [[1, 1]])
-    np.testing.assert_array_equal(x.grad.numpy(), [20, 20])
+    np.testing.assert_array_equal(x.grad.array, [20, 20])
     handle.remove()
     x.grad = None
     y.sum().backward()
-    np.testing.assert_array_equal(x.grad.numpy(), [2, 2])  # type: ignore[union-attr]
+    np.testing.assert_array_equal(x.grad.array, [2, 2])  # type: ignore[union-attr]
 
 
 def test_integer_tensors_cannot_require_gradients() -> None:
@@ -104,8 +105,8 @@ def test_autograd_grad_leaves_grad_alone_and_reports_unused_inputs() -> None:
     x, y, unused = leaf(3), leaf(3), leaf(3)
     loss = (x * y).sum()
     gx, gy = autograd.grad(loss, (x, y), retain_graph=True)
-    np.testing.assert_array_equal(gx.numpy(), y.numpy())
-    np.testing.assert_array_equal(gy.numpy(), x.numpy())
+    np.testing.assert_array_equal(gx.array, y.array)
+    np.testing.assert_array_equal(gy.array, x.array)
     assert x.grad is None and not gx.requires_grad
     with pytest.raises(RuntimeError, match="allow_unused"):
         autograd.grad(loss, (x, unused), retain_graph=True)
@@ -116,7 +117,7 @@ def test_autograd_grad_reaches_tensors_in_the_middle() -> None:
     x = leaf(3)
     y = x * x
     (gy,) = autograd.grad((y * y).sum(), (y,))
-    np.testing.assert_allclose(gy.numpy(), 2 * y.numpy())
+    np.testing.assert_allclose(gy.array, 2 * y.array)
 
 
 def test_gradients_of_gradients() -> None:
@@ -136,7 +137,7 @@ def test_a_gradient_penalty_trains_through_backward_with_create_graph() -> None:
     assert x.grad is not None
     penalty = (x.grad**2).sum()  # Σ (2 w x)²
     (gw,) = autograd.grad(penalty, (w,))
-    np.testing.assert_allclose(gw.numpy(), 8 * w.numpy() * x.numpy() ** 2)
+    np.testing.assert_allclose(gw.array, 8 * w.array * x.array ** 2)
 
 
 def test_a_hessian_vector_product() -> None:
@@ -145,14 +146,14 @@ def test_a_hessian_vector_product() -> None:
     quadratic = (x @ minidl.tensor(A, dtype=minidl.float64) @ x) / 2
     (g,) = autograd.grad(quadratic, (x,), create_graph=True)
     (hv,) = autograd.grad((g * v).sum(), (x,))
-    np.testing.assert_allclose(hv.numpy(), (A + A.T) / 2 @ v.numpy())
+    np.testing.assert_allclose(hv.array, (A + A.T) / 2 @ v.array)
 
 
 def test_the_gradient_flows_into_every_part_of_an_indexing_and_of_a_concatenation() -> None:
     x = leaf(4)
     minidl.cat([x[:2] * 2, x[1:] * 3]).sum().backward()
     assert x.grad is not None
-    np.testing.assert_array_equal(x.grad.numpy(), [2, 5, 3, 3])
+    np.testing.assert_array_equal(x.grad.array, [2, 5, 3, 3])
 
 
 # ------------------------------------------------------------------------------------------------ gradient mode
@@ -183,11 +184,11 @@ def test_detach_cuts_the_history_and_shares_the_memory() -> None:
     x = leaf(2)
     y = (x * 2).detach()
     assert not y.requires_grad and y.grad is None
-    assert np.shares_memory(x.detach().numpy(), x.detach().numpy())
+    assert np.shares_memory(x.array, x.array)
     loss = (x * x.detach()).sum()
     loss.backward()
     assert x.grad is not None
-    np.testing.assert_array_equal(x.grad.numpy(), x.detach().numpy())
+    np.testing.assert_array_equal(x.grad.array, x.array)
 
 
 def test_numpy_of_a_recorded_tensor_asks_for_detach() -> None:
@@ -300,18 +301,12 @@ def test_a_step_leaves_no_reference_cycle(no_garbage_collector: None) -> None:
 
 
 def test_a_step_leaves_no_memory_behind(no_garbage_collector: None) -> None:
-    for _ in range(5):
+    for _ in range(200):  # Python's own lists of free tuples fill up first
         a_step()
-    tracemalloc.start()
-    try:
+    before = sys.getallocatedblocks()
+    for _ in range(100):
         a_step()
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(50):
-            a_step()
-        after = tracemalloc.get_traced_memory()[0]
-    finally:
-        tracemalloc.stop()
-    assert after - before < 10_000
+    assert sys.getallocatedblocks() - before < 100  # less than one object a step
 
 
 def test_values_die_with_their_last_name_and_with_the_graph(no_garbage_collector: None) -> None:
@@ -396,7 +391,7 @@ def test_changing_what_no_derivative_needs_is_allowed() -> None:
     w.mul_(2)
     loss.backward()
     assert x.grad is not None
-    np.testing.assert_array_equal(x.grad.numpy(), [1, 1, 1])
+    np.testing.assert_array_equal(x.grad.array, [1, 1, 1])
 
 
 def test_changing_before_the_use_is_allowed() -> None:
@@ -405,7 +400,7 @@ def test_changing_before_the_use_is_allowed() -> None:
     w.mul_(2)
     (x * w).sum().backward()
     assert x.grad is not None
-    np.testing.assert_array_equal(x.grad.numpy(), [2, 2, 2])
+    np.testing.assert_array_equal(x.grad.array, [2, 2, 2])
 
 
 def test_an_operation_in_place_on_a_recorded_tensor_is_differentiated() -> None:
@@ -415,17 +410,17 @@ def test_an_operation_in_place_on_a_recorded_tensor_is_differentiated() -> None:
     y += x
     y.sum().backward()
     assert x.grad is not None
-    np.testing.assert_array_equal(x.grad.numpy(), [4, 4, 4])
+    np.testing.assert_array_equal(x.grad.array, [4, 4, 4])
 
 
 def test_a_leaf_that_requires_gradients_is_changed_only_under_no_grad() -> None:
     x = leaf(3)
     with pytest.raises(RuntimeError, match=r"no_grad"):
         x.add_(1)
-    before = x.detach().numpy().copy()
+    before = x.array.copy()
     with minidl.no_grad():
         x.add_(1)
-    np.testing.assert_allclose(x.detach().numpy(), before + 1)
+    np.testing.assert_allclose(x.array, before + 1)
     assert x.requires_grad
 
 
@@ -435,10 +430,10 @@ def test_assignment_reaches_the_gradient_or_is_refused() -> None:
     y[1:3] = value
     (y * y).sum().backward()
     assert x.grad is not None and value.grad is not None
-    expected = 2 * x.detach().numpy()
+    expected = 2 * x.array
     expected[1:3] = 0
-    np.testing.assert_allclose(x.grad.numpy(), expected)
-    np.testing.assert_allclose(value.grad.numpy(), 2 * value.detach().numpy())
+    np.testing.assert_allclose(x.grad.array, expected)
+    np.testing.assert_allclose(value.grad.array, 2 * value.array)
 
 
 def test_writing_through_a_view_of_a_recorded_tensor_is_never_silently_wrong() -> None:
@@ -451,7 +446,7 @@ def test_writing_through_a_view_of_a_recorded_tensor_is_never_silently_wrong() -
         return
     y.sum().backward()
     assert x.grad is not None
-    np.testing.assert_array_equal(x.grad.numpy(), [1, 10, 10, 1])
+    np.testing.assert_array_equal(x.grad.array, [1, 10, 10, 1])
 
 
 # ------------------------------------------------------------------------------------------------ Function, gradcheck
@@ -481,10 +476,10 @@ def test_a_function_of_a_students_own() -> None:
     x = leaf(4)
     Cube.apply(x, 2.0).sum().backward()
     assert x.grad is not None
-    np.testing.assert_allclose(x.grad.numpy(), 6 * x.detach().numpy() ** 2)
+    np.testing.assert_allclose(x.grad.array, 6 * x.array ** 2)
     (g,) = autograd.grad(Cube.apply(x, 2.0).sum(), (x,), create_graph=True)
     (h,) = autograd.grad(g.sum(), (x,))
-    np.testing.assert_allclose(h.numpy(), 12 * x.detach().numpy())
+    np.testing.assert_allclose(h.array, 12 * x.array)
 
 
 def test_gradcheck_passes_right_gradients_and_names_wrong_ones() -> None:
@@ -507,14 +502,14 @@ def test_gradcheck_wants_float64() -> None:
 
 def test_detect_anomaly_names_the_operation_forward() -> None:
     x = minidl.tensor([1.0, -1.0], requires_grad=True)
-    with autograd.detect_anomaly(), pytest.raises(RuntimeError, match=r"log.*NaN"):
+    with autograd.detect_anomaly(), pytest.raises(FloatingPointError, match=r"log.*NaN"):
         x.log().sum()
     assert not np.isfinite(x.detach().log().numpy()).all()  # outside nothing is said
 
 
 def test_detect_anomaly_names_the_operation_backward() -> None:
     x = minidl.tensor([0.0, 1.0], requires_grad=True)
-    with autograd.detect_anomaly(), pytest.raises(RuntimeError, match=r"(?i)sqrt.*(inf|nan)"):
+    with autograd.detect_anomaly(), pytest.raises(FloatingPointError, match=r"(?i)sqrt.*(inf|nan)"):
         x.sqrt().sum().backward()
 
 
@@ -530,10 +525,10 @@ def test_detect_anomaly_names_the_module() -> None:
             return x.sqrt()
 
     x = minidl.tensor([[0.0, -1.0]], requires_grad=True)
-    with autograd.detect_anomaly(), pytest.raises(RuntimeError, match=r"log.*Logarithm"):
+    with autograd.detect_anomaly(), pytest.raises(FloatingPointError, match=r"log.*Logarithm"):
         nn.Sequential(nn.Identity(), Logarithm())(x)
     x = minidl.tensor([[0.0, 1.0]], requires_grad=True)
-    with autograd.detect_anomaly(), pytest.raises(RuntimeError, match=r"sqrt.*Root"):
+    with autograd.detect_anomaly(), pytest.raises(FloatingPointError, match=r"sqrt.*Root"):
         nn.Sequential(nn.Identity(), Root())(x).sum().backward()
 
 

@@ -37,7 +37,7 @@ def backends() -> list[str]:
 
 
 def verbs(name: str):  # type: ignore[no-untyped-def]
-    if name == "native" and not kernels.native_available():
+    if name == "native" and not kernels.native.compiled:
         pytest.skip("the native kernels are not built")
     with minidl.backend(name):
         return kernels.active()
