@@ -62,7 +62,8 @@ class Checkpoint(Callback):
             "history": list(run.history),
         }
         arrays: dict[str, np.ndarray] = {}
-        save_arrays(arrays, self.path, {"minidl.checkpoint": json.dumps(_pack(state, "", arrays))})
+        text = json.dumps(_pack(state, "", arrays))
+        save_arrays(arrays, self.path, {"minidl.epoch": str(run.epoch), "minidl.checkpoint": text})
 
     def restore(self, run: Run) -> None:
         """Bring the saved state back into the run's model, optimizer, scheduler, generators and history.
@@ -94,6 +95,11 @@ class Checkpoint(Callback):
         for generator, numbers in zip(found, state["random"], strict=True):
             generator.set_state(tuple(numbers))
         run.epoch, run.stopped, run.history = state["epoch"], state["stopped"], History(state["history"])
+
+    @staticmethod
+    def epoch_of(path: str | os.PathLike[str]) -> int:
+        """The epoch after which a checkpoint was written. Raises ValueError for a damaged file."""
+        return int(load_arrays(path)[1].get("minidl.epoch", 0))
 
     def _same_model(self, saved: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> None:
         def kinds(entries: Mapping[str, Tensor]) -> dict[str, str]:
