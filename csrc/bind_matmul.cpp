@@ -1,0 +1,75 @@
+#include "bind.h"
+#include "matmul.h"
+
+namespace minidl {
+namespace {
+
+// The last two dimensions go to the product, the others to the batch.
+View batch_of(View v) {
+    v.ndim -= 2;
+    return v;
+}
+
+// `batch` dimensions of the result, of shape `shape`, are the batch; the rest is C (m, n).
+PyObject* product(Result& result, const View& a, const View& b, const std::optional<Array>& bias, int batch, const int64_t* shape) {
+    MatmulArguments p;
+    p.m = a.shape[a.ndim - 2], p.k = a.shape[a.ndim - 1], p.n = b.shape[b.ndim - 1];
+    p.a_row = a.stride[a.ndim - 2], p.a_col = a.stride[a.ndim - 1];
+    p.b_row = b.stride[b.ndim - 2], p.b_col = b.stride[b.ndim - 1];
+    p.bias = bias ? bias->data<void>() : nullptr;
+    p.bias_step = bias ? bias->view().stride[0] : 0;
+    if (result.size() > 0) {
+        View c = result.view();
+        c.ndim = batch;
+        p.batch = make_nest<3>(batch, shape, {c, batch_of(a), batch_of(b)});
+        const auto kernel = of_type(PICK(matmul_table).matmul, result.type());
+        Unlocked region(result.size() * (p.k + 1) > 8 * LARGE);
+        if (!kernel(p)) throw std::bad_alloc();
+    }
+    return result.release();
+}
+
+PyObject* matmul(Array a, Array b) {
+    if (a.type() != b.type() || a.ndim() < 2 || b.ndim() < 2) return not_mine();
+    const View x = a.view(), y = b.view();
+    if (x.shape[x.ndim - 1] != y.shape[y.ndim - 2]) return not_mine();   // the reference has the words for it
+    int ndim;
+    int64_t shape[MAX_DIMS];
+    if (!broadcast_shapes(batch_of(x), batch_of(y), ndim, shape)) return not_mine();
+    shape[ndim] = x.shape[x.ndim - 2];
+    shape[ndim + 1] = y.shape[y.ndim - 1];
+    Result result(a.type(), ndim + 2, shape);
+    return product(result, x, y, std::nullopt, ndim, shape);
+}
+
+PyObject* linear(Array x, Array w, std::optional<Array> b) {
+    if (x.type() != w.type() || x.ndim() < 1 || w.ndim() != 2 || x.ndim() == MAX_DIMS) return not_mine();
+    if (b && (b->type() != x.type() || b->ndim() != 1 || b->shape(0) != w.shape(0))) return not_mine();
+    View a = x.view(), v = w.view();
+    if (a.shape[a.ndim - 1] != v.shape[1]) return not_mine();
+    int64_t shape[MAX_DIMS];
+    for (int d = 0; d < a.ndim - 1; ++d) shape[d] = a.shape[d];
+    shape[a.ndim - 1] = v.shape[0];
+    View turned = v;
+    turned.shape[0] = v.shape[1], turned.shape[1] = v.shape[0];
+    turned.stride[0] = v.stride[1], turned.stride[1] = v.stride[0];
+    if (a.ndim == 1) {   // one row
+        a.ndim = 2;
+        a.shape[1] = a.shape[0], a.stride[1] = a.stride[0];
+        a.shape[0] = 1, a.stride[0] = 0;
+    }
+    // Rows whose leading dimensions follow each other are one matrix; else they are a batch of (shape[-2], K) matrices.
+    Result result(x.type(), x.ndim(), shape);
+    return product(result, a, turned, b, a.ndim - 2, shape);
+}
+
+}  // namespace
+
+Verbs matmul_verbs() {
+    return {
+        verb<matmul>("matmul"),
+        verb<linear>("linear"),
+    };
+}
+
+}  // namespace minidl

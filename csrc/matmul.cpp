@@ -1,0 +1,310 @@
+// matmul: C[i,j] = Σ[k] A[i,k] * B[k,j]        A (M, K), B (K, N) of any strides, C (M, N) contiguous
+// linear: Y[i,j] = Σ[k] X[i,k] * W[j,k] + b[j]  the same with B = W transposed, the bias added while the tile is in registers
+//
+//     for each chunk of columns, for each block of k, for each chunk of rows:
+//         pack what pays (all threads)
+//         for each rectangle of the chunk (all threads):
+//             for each panel of columns (two vectors), for each tile of rows:
+//                 tile()                                       tile.h
+//
+// Who computes what and in which order the products are added depends on the sizes alone.
+#include "matmul.h"
+
+#include "tile.h"
+
+namespace minidl::ISA {
+namespace {
+
+template <class T> constexpr int64_t PANEL = WIDE * vec<T>::size;
+template <class T> constexpr int64_t DEPTH = 3072 / sizeof(T);   // of a block of k: deep, so that C is read and written seldom
+constexpr int64_t COLUMNS = 4096, TALL = 4092;                   // of a chunk
+constexpr int64_t MANY = 32;                                     // tiles or panels that make a copy of the other operand pay
+constexpr int64_t TASK = 1 << 20;                                // multiplications that are worth a task: about 10 microseconds
+constexpr int64_t BLOCK = 14;                                    // tiles of rows that stay in the second cache with a deep block
+
+template <class T> struct Matrix {
+    const T* data;
+    int64_t row, col;
+    const T* at(int64_t i, int64_t j) const { return data + i * row + j * col; }
+};
+
+// B[k0 : k0 + k, columns] side by side: row k at y + k * lanes; lanes beyond `width` are zero.
+template <class T> void pack_columns(T* __restrict y, int64_t lanes, const T* b, int64_t row, int64_t col, int64_t k, int64_t width) {
+    constexpr int L = vec<T>::size;
+    int64_t done = 0;
+    if (row == 1 && col != 1) {   // transposed in memory: L x L numbers at a time
+        for (; done + L <= k; done += L)
+            for (int64_t j = 0; j < lanes; j += L) {
+                typename vec<T>::type block[L];
+                for (int l = 0; l < L; ++l) block[l] = j + l < width ? load(b + done + (j + l) * col) : typename vec<T>::type{};
+                transpose<T>(block);
+                for (int l = 0; l < L; ++l) store(y + (done + l) * lanes + j, block[l]);
+            }
+    }
+    for (int64_t i = done; i < k; ++i) {
+        T* line = y + i * lanes;
+        const T* from = b + i * row;
+        if (col == 1 && width == lanes) for (int64_t j = 0; j < lanes; j += L) store(line + j, load(from + j));
+        else {
+            for (int64_t j = 0; j < width; ++j) line[j] = from[j * col];
+            for (int64_t j = width; j < lanes; ++j) line[j] = 0;
+        }
+    }
+}
+
+// A tile's rows of A, so that its numbers lie in the order of use: y[k * height + i]. Writes up to a vector beyond the end.
+template <class T> void pack_rows(T* __restrict y, int64_t height, const T* a, int64_t row, int64_t col, int64_t k) {
+    constexpr int L = vec<T>::size;
+    int64_t done = 0;
+    if (col == 1 && row != 1 && ROWS <= L) {
+        for (; done + L <= k; done += L) {
+            typename vec<T>::type block[L];
+            for (int l = 0; l < L; ++l) block[l] = l < height ? load(a + done + l * row) : typename vec<T>::type{};
+            transpose<T>(block);
+            for (int l = 0; l < L; ++l) store(y + (done + l) * height, block[l]);
+        }
+    }
+    for (int64_t j = done; j < k; ++j)
+        for (int64_t i = 0; i < height; ++i) y[j * height + i] = a[i * row + j * col];
+}
+
+// Few rows against a transposed B: both run along k, so numbers of k share a vector.
+//     C[i,j] = Σ[k] A[i * a_row + k] * B[j * b_col + k]
+constexpr int DOTS = 4;
+template <class T, int M, int N> void dot(int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_col, T (&y)[M][N]) {
+    using V = typename vec<T>::type;
+    constexpr int L = vec<T>::size;
+    V sum[M][N];
+    for (int m = 0; m < M; ++m) for (int n = 0; n < N; ++n) sum[m][n] = V{};
+    int64_t i = 0;
+    for (; i + L <= k; i += L) {
+        V x[M];
+        for (int m = 0; m < M; ++m) x[m] = load(a + m * a_row + i);
+        for (int n = 0; n < N; ++n) {
+            const V z = load(b + n * b_col + i);
+            for (int m = 0; m < M; ++m) sum[m][n] += x[m] * z;
+        }
+    }
+    for (int m = 0; m < M; ++m)
+        for (int n = 0; n < N; ++n) {
+            T lanes[L];
+            store(lanes, sum[m][n]);
+            for (int half = L / 2; half > 0; half /= 2) for (int l = 0; l < half; ++l) lanes[l] += lanes[l + half];
+            for (int64_t j = i; j < k; ++j) lanes[0] += a[m * a_row + j] * b[n * b_col + j];
+            y[m][n] = lanes[0];
+        }
+}
+template <class T, int M> void dot_rows(const MatmulArguments& p, T* c, const T* a, const T* b) {
+    const T* bias = static_cast<const T*>(p.bias);
+    parallel_for(p.n, DOTS * larger(1, TASK / 4 / (DOTS * larger(1, p.k))), [&](int64_t begin, int64_t end) {
+        for (int64_t j = begin; j < end;) {
+            const auto put = [&](auto& y, int count) {
+                for (int m = 0; m < M; ++m)
+                    for (int n = 0; n < count; ++n) c[m * p.n + j + n] = y[m][n] + (bias ? bias[(j + n) * p.bias_step] : T{0});
+                j += count;
+            };
+            if (j + DOTS <= end) {
+                T y[M][DOTS];
+                dot(p.k, a, p.a_row, b + j * p.b_col, p.b_col, y);
+                put(y, DOTS);
+            } else {
+                T y[M][1];
+                dot(p.k, a, p.a_row, b + j * p.b_col, p.b_col, y);
+                put(y, 1);
+            }
+        }
+    });
+}
+
+// One block of k of one chunk of C: rows [i0, i0 + m), columns [j0, j0 + n).
+template <class T> struct Block {
+    int64_t m, n, k, tiles, panels;
+    Matrix<T> a, b;
+    T* c;
+    int64_t c_row;
+    const T* bias;       // PANEL numbers a panel, or null
+    bool add;
+    T *packed_a, *packed_b;   // or null: in place
+    int64_t packed_panel;     // panels from here on are packed
+};
+
+template <class T> int64_t tile_room(int64_t k) { return ROWS * k + vec<T>::size; }
+
+template <class T> void rectangle(const Block<T>& p, int64_t tile_begin, int64_t tile_end, int64_t panel_begin, int64_t panel_end) {
+    constexpr int L = vec<T>::size;
+    Tile<T> t;
+    t.k = p.k;
+    t.b_offset = nullptr;
+    t.c_row = p.c_row;
+    t.add = p.add;
+    t.row_bias = nullptr;
+    for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
+        const int64_t j = panel * PANEL<T>, width = smaller(PANEL<T>, p.n - j);
+        const int vectors = width > L ? 2 : 1;
+        const T* b = p.b.at(0, j);
+        t.b_step = p.b.row;
+        if (p.packed_b && panel >= p.packed_panel) {
+            b = p.packed_b + (panel - p.packed_panel) * PANEL<T> * p.k;
+            t.b_step = vectors * L;
+        }
+        for (int n = 0; n < vectors; ++n) {
+            t.b[n] = b + n * L;
+            t.column_bias[n] = p.bias ? p.bias + j + n * L : nullptr;
+            t.width[n] = static_cast<int>(smaller(L, width - n * L));
+        }
+        for (int64_t i = tile_begin; i < tile_end; ++i) {
+            const int64_t row = part(p.m, p.tiles, i);
+            const int height = static_cast<int>(part(p.m, p.tiles, i + 1) - row);
+            const T* a = p.packed_a ? p.packed_a + i * tile_room<T>(p.k) : p.a.at(row, 0);
+            for (int m = 0; m < height; ++m) t.a[m] = a + m * (p.packed_a ? 1 : p.a.row);
+            t.a_step = p.packed_a ? height : p.a.col;
+            for (int n = 0; n < vectors; ++n) t.c[n] = p.c + row * p.c_row + j + n * L;
+            run_tile(Rows::STEP, height, vectors, t);
+        }
+    }
+}
+
+template <class T> void pack(const Block<T>& p) {
+    constexpr int L = vec<T>::size;
+    const int64_t grain = larger(1, 65536 / (PANEL<T> * larger(1, p.k)));
+    if (p.packed_b)
+        parallel_for(p.panels - p.packed_panel, grain, [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin; i < end; ++i) {
+                const int64_t j = (p.packed_panel + i) * PANEL<T>, width = smaller(PANEL<T>, p.n - j);
+                pack_columns(p.packed_b + i * PANEL<T> * p.k, width > L ? 2 * L : L, p.b.at(0, j), p.b.row, p.b.col, p.k, width);
+            }
+        });
+}
+template <class T> void pack_a(const Block<T>& p) {
+    if (p.packed_a)
+        parallel_for(p.tiles, larger(1, 65536 / (ROWS * larger(1, p.k))), [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin; i < end; ++i) {
+                const int64_t row = part(p.m, p.tiles, i);
+                pack_rows(p.packed_a + i * tile_room<T>(p.k), part(p.m, p.tiles, i + 1) - row, p.a.at(row, 0), p.a.row, p.a.col, p.k);
+            }
+        });
+}
+
+template <class T> void compute(const Block<T>& p) {
+    const int64_t tasks = larger(1, smaller(256, p.m * p.n * larger(1, p.k) / TASK));
+    int64_t high = pieces(p.tiles, BLOCK);
+    const int64_t wide = larger(1, smaller(p.panels, tasks / high));
+    high = larger(high, smaller(p.tiles, tasks / wide));
+    parallel_for(high * wide, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+            const int64_t y = i / wide, x = i % wide;
+            rectangle(p, part(p.tiles, high, y), part(p.tiles, high, y + 1), part(p.panels, wide, x), part(p.panels, wide, x + 1));
+        }
+    });
+}
+
+template <class T> bool product(MatmulArguments p, T* c, const T* a, const T* b) {
+    if (p.m == 0 || p.n == 0) return true;
+    if (p.n == 1 && p.m > 1) {   // a column is a row of the transposed problem; its one bias serves all
+        int64_t swap;
+        swap = p.m, p.m = p.n, p.n = swap;
+        const T* other = a;
+        a = b, b = other;
+        const int64_t row = p.a_row, col = p.a_col;
+        p.a_row = p.b_col, p.a_col = p.b_row, p.b_row = col, p.b_col = row;
+        p.bias_step = 0;
+    }
+    constexpr int64_t L = vec<T>::size;
+    if (p.m <= DOTS && p.b_row == 1 && p.b_col != 1 && p.a_col == 1) {
+        switch (p.m) {
+            case 1: dot_rows<T, 1>(p, c, a, b); break;
+            case 2: dot_rows<T, 2>(p, c, a, b); break;
+            case 3: dot_rows<T, 3>(p, c, a, b); break;
+            default: dot_rows<T, 4>(p, c, a, b);
+        }
+        return true;
+    }
+
+    const int64_t depths = larger(1, pieces(p.k, DEPTH<T>)), depth = pieces(p.k, depths);
+    const int64_t chunk_n = smaller(p.n, COLUMNS), chunk_m = smaller(p.m, TALL);
+    const int64_t chunk_panels = pieces(chunk_n, PANEL<T>), chunk_tiles = pieces(chunk_m, ROWS);
+    const bool copy_a = chunk_panels > MANY || (p.a_row == 1 && p.a_col * static_cast<int64_t>(sizeof(T)) >= 4096 && chunk_panels > 1);
+    const bool copy_b = p.b_col != 1 || chunk_tiles > MANY;
+    const bool ragged = p.n % L != 0;
+
+    // Scratch: the bias, B's panels (all of a chunk, or the ragged last one), A's tiles.
+    const int64_t bias_room = p.bias ? (pieces(p.n, PANEL<T>) + 1) * PANEL<T> : 0;
+    const int64_t b_room = (copy_b ? chunk_panels : ragged) * PANEL<T> * depth, a_room = copy_a ? chunk_tiles * tile_room<T>(depth) + L : 0;
+    T* room = nullptr;
+    if (bias_room + b_room + a_room > 0) {
+        room = static_cast<T*>(workspace(0, (bias_room + b_room + a_room) * sizeof(T)));
+        if (!room) return false;
+    }
+    T *bias = room, *packed_b = room + bias_room, *packed_a = packed_b + b_room;
+    if (p.bias) {
+        const T* from = static_cast<const T*>(p.bias);
+        for (int64_t j = 0; j < p.n; ++j) bias[j] = from[j * p.bias_step];
+        for (int64_t j = p.n; j < bias_room; ++j) bias[j] = 0;
+    }
+
+    for (int64_t j = 0; j < p.n; j += COLUMNS)
+        for (int64_t d = 0; d < depths; ++d) {
+            const int64_t k0 = part(p.k, depths, d);
+            Block<T> block;
+            block.k = part(p.k, depths, d + 1) - k0;
+            block.n = smaller(COLUMNS, p.n - j);
+            block.panels = pieces(block.n, PANEL<T>);
+            block.b = {b + k0 * p.b_row + j * p.b_col, p.b_row, p.b_col};
+            block.packed_panel = copy_b ? 0 : block.panels - 1;
+            block.packed_b = copy_b || block.n % L != 0 ? packed_b : nullptr;
+            block.bias = p.bias && d == 0 ? bias + j : nullptr;
+            block.add = d > 0;
+            block.c_row = p.n;
+            pack(block);
+            for (int64_t i = 0; i < p.m; i += TALL) {
+                block.m = smaller(TALL, p.m - i);
+                block.tiles = pieces(block.m, ROWS);
+                block.a = {a + i * p.a_row + k0 * p.a_col, p.a_row, p.a_col};
+                block.packed_a = copy_a ? packed_a : nullptr;
+                block.c = c + i * p.n + j;
+                pack_a(block);
+                compute(block);
+            }
+        }
+    return true;
+}
+
+template <class T> bool matmul(const MatmulArguments& arguments) {
+    MatmulArguments p = arguments;
+    Nest<3>& batch = p.batch;
+    // One B for a batch whose rows follow each other is one taller product.
+    if (batch.ndim == 1 && batch.stride[2][0] == 0 && (p.m == 1 || batch.stride[1][0] == p.m * p.a_row)) {
+        if (p.m == 1) p.a_row = batch.stride[1][0];
+        p.m *= batch.shape[0];
+        batch.shape[0] = 1;
+    }
+    int64_t count = 1;
+    for (int d = 0; d < batch.ndim; ++d) count *= batch.shape[d];
+    T* c = static_cast<T*>(batch.data[0]);
+    const T *a = static_cast<const T*>(batch.data[1]), *b = static_cast<const T*>(batch.data[2]);
+    if (count == 1) return product(p, c, a, b);
+
+    bool fine = true;
+    const auto items = [&](int64_t begin, int64_t end) {
+        for (int64_t item = begin; item < end; ++item) {
+            int64_t rest = item, of_a = 0, of_b = 0;
+            for (int d = batch.ndim - 1; d >= 0; --d) {
+                const int64_t i = rest % batch.shape[d];
+                rest /= batch.shape[d];
+                of_a += i * batch.stride[1][d];
+                of_b += i * batch.stride[2][d];
+            }
+            if (!product(p, c + item * p.m * p.n, a + of_a, b + of_b)) __atomic_store_n(&fine, false, __ATOMIC_RELAXED);
+        }
+    };
+    const int64_t work = larger(1, p.m * p.n * larger(1, p.k));
+    if (count >= 4 && work < 32 * TASK) parallel_for(count, larger(1, TASK / work), items);   // threads share out the batch
+    else items(0, count);                                                                      // or each product
+    return fine;
+}
+
+}  // namespace
+
+constexpr MatmulTable matmul_table = {.matmul = {matmul<float>, matmul<double>}};
+
+}  // namespace minidl::ISA

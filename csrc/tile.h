@@ -1,0 +1,144 @@
+// The micro-kernel of matmul and convolution: a tile of C stays in registers while one pass over k feeds it.
+//
+//     for k:                                       C (M rows, N vectors) += A (M, k) B (k, N vectors)
+//         for m: for n:  C[m][n] += A[m][k] * B[k][n]
+//
+// A is read in place, one number at a time, from M rows that may lie anywhere, k advancing by `a_step`. Row k of B is N vectors, each from a place
+// of its own, k advancing by `b_step`, or by a table of offsets (a convolution's windows). So one loop serves plain, transposed and packed operands.
+#pragma once
+#include "kernel.h"
+
+namespace minidl::ISA {
+namespace {
+
+// Accumulators M x N, N vectors of B and one of A must fit the registers: 32 of them with AVX-512 and NEON, 16 before.
+#if MINIDL_VECTOR_BYTES == 64 || defined(__aarch64__)
+constexpr int ROWS = 12;
+#elif MINIDL_VECTOR_BYTES == 32
+constexpr int ROWS = 6;
+#else
+constexpr int ROWS = 5;   // without FMA a product needs a register, too
+#endif
+constexpr int WIDE = 2;   // vectors
+
+template <class T> struct Tile {
+    const T* a[ROWS];
+    const T* b[WIDE];
+    int64_t k, a_step, b_step;
+    const int64_t* b_offset;   // used instead of k * b_step by Rows::TABLE
+    T* c[WIDE];
+    int64_t c_row;
+    int width[WIDE];           // lanes to write of each vector, at most vec<T>::size
+    bool add;                  // to what C holds
+    const T* column_bias[WIDE];   // or null; full vectors
+    const T* row_bias;            // or null; M numbers
+};
+
+enum class Rows { STEP, TABLE };
+
+// Arguments come in memory and C is touched after the loop only, so that the loop has all registers to itself.
+template <class T, int M, int N, Rows rows> NOINLINE void tile(const Tile<T>& t) {
+    using V = typename vec<T>::type;
+    constexpr int L = vec<T>::size;
+    V sum[M][N];
+    for (int m = 0; m < M; ++m) for (int n = 0; n < N; ++n) sum[m][n] = V{};
+
+    const T* a[M];
+    for (int m = 0; m < M; ++m) a[m] = t.a[m];
+    int64_t i = 0, j = 0;
+    const T* b[N];
+    for (int n = 0; n < N; ++n) b[n] = t.b[n];
+    const int64_t* offset = t.b_offset;
+    for (int64_t k = t.k; k > 0; --k) {
+        if constexpr (rows == Rows::TABLE) j = *offset++;
+        V row[N];
+        for (int n = 0; n < N; ++n) row[n] = load(b[n] + j);
+        for (int m = 0; m < M; ++m) {
+            const V x = splat(a[m][i]);
+            for (int n = 0; n < N; ++n) sum[m][n] += x * row[n];
+        }
+        i += t.a_step;
+        if constexpr (rows == Rows::STEP) j += t.b_step;
+    }
+
+    for (int n = 0; n < N; ++n) {
+        T* c = t.c[n];
+        const V column = t.column_bias[n] ? load(t.column_bias[n]) : V{};
+        const int width = t.width[n];
+        for (int m = 0; m < M; ++m, c += t.c_row) {
+            V y = sum[m][n] + column;
+            if (t.row_bias) y += t.row_bias[m];
+            if (width == L) store(c, t.add ? y + load(c) : y);
+            else {
+                alignas(64) T lanes[L];
+                store(lanes, y);
+                for (int l = 0; l < width; ++l) c[l] = t.add ? c[l] + lanes[l] : lanes[l];
+            }
+        }
+    }
+}
+
+template <class T> struct Tiles {
+    using Function = void (*)(const Tile<T>&);
+    Function of[2][WIDE][ROWS];   // [Rows][vectors - 1][height - 1]
+};
+template <class T, int M = ROWS> constexpr void fill(Tiles<T>& tiles) {
+    tiles.of[0][0][M - 1] = tile<T, M, 1, Rows::STEP>;
+    tiles.of[0][1][M - 1] = tile<T, M, 2, Rows::STEP>;
+    tiles.of[1][0][M - 1] = tile<T, M, 1, Rows::TABLE>;
+    tiles.of[1][1][M - 1] = tile<T, M, 2, Rows::TABLE>;
+    if constexpr (M > 1) fill<T, M - 1>(tiles);
+}
+template <class T> constexpr Tiles<T> all_tiles() {
+    Tiles<T> tiles{};
+    fill(tiles);
+    return tiles;
+}
+template <class T> constexpr Tiles<T> TILES = all_tiles<T>();
+
+template <class T> ALWAYS_INLINE void run_tile(Rows rows, int height, int vectors, const Tile<T>& t) {
+    TILES<T>.of[static_cast<int>(rows)][vectors - 1][height - 1](t);
+}
+
+// ---- panels of nearly equal size: part i of `size` cut into `count` --------------------------------------------------
+
+ALWAYS_INLINE int64_t part(int64_t size, int64_t count, int64_t i) { return size * i / count; }
+
+// ---- transposing ----------------------------------------------------------------------------------------------------
+
+#if defined(__clang__)
+#define SHUFFLE(mask, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(mask, a, b, ...) __builtin_shuffle(a, b, mask{__VA_ARGS__})
+#endif
+
+// a0 b0 a1 b1 ... from the lower and from the upper half.
+template <class T> ALWAYS_INLINE void interleave(typename vec<T>::type a, typename vec<T>::type b, typename vec<T>::type& low, typename vec<T>::type& high) {
+    using mask = typename vec<T>::mask;
+    if constexpr (vec<T>::size == 2) {
+        low = SHUFFLE(mask, a, b, 0, 2);
+        high = SHUFFLE(mask, a, b, 1, 3);
+    } else if constexpr (vec<T>::size == 4) {
+        low = SHUFFLE(mask, a, b, 0, 4, 1, 5);
+        high = SHUFFLE(mask, a, b, 2, 6, 3, 7);
+    } else if constexpr (vec<T>::size == 8) {
+        low = SHUFFLE(mask, a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+        high = SHUFFLE(mask, a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+    } else {
+        low = SHUFFLE(mask, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        high = SHUFFLE(mask, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    }
+}
+
+// L vectors of L lanes, transposed: log2 L rounds that interleave vector i with vector i + L / 2.
+template <class T> ALWAYS_INLINE void transpose(typename vec<T>::type* rows) {
+    constexpr int L = vec<T>::size;
+    typename vec<T>::type other[L];
+    for (int round = 1; round < L; round *= 2) {
+        for (int i = 0; i < L / 2; ++i) interleave<T>(rows[i], rows[i + L / 2], other[2 * i], other[2 * i + 1]);
+        for (int i = 0; i < L; ++i) rows[i] = other[i];
+    }
+}
+
+}  // namespace
+}  // namespace minidl::ISA

@@ -1,0 +1,53 @@
+"""Data: where it comes from, cleaning, scaling, splitting, and the batch path.
+
+parts = data.load("digits", seed=0).transformed(data.Standardize())
+loader = minidl.utils.data.DataLoader(parts.train, batch_size=64, shuffle=True)
+"""
+
+from __future__ import annotations
+
+from .arrays import ArrayData, Parts, split_data
+from .batches import take_images
+from .cleaning import Clip, Impute, duplicate_rows, missing_rows, outlier_rows
+from .download import cache_folder
+from .encode import encode_labels, one_hot
+from .errors import DataError, DataNotFoundError
+from .idx import read_idx, write_idx
+from .scaling import Affine, Chain, MinMax, Standardize, Transform, transform_from_state
+from .sources import csv_table, digits, fashion_mnist, idx_folder, load, mnist
+from .splitting import split_rows
+from .tables import Table, read_csv
+
+__all__ = [
+    "Affine",
+    "ArrayData",
+    "Chain",
+    "Clip",
+    "DataError",
+    "DataNotFoundError",
+    "Impute",
+    "MinMax",
+    "Parts",
+    "Standardize",
+    "Table",
+    "Transform",
+    "cache_folder",
+    "csv_table",
+    "digits",
+    "duplicate_rows",
+    "encode_labels",
+    "fashion_mnist",
+    "idx_folder",
+    "load",
+    "missing_rows",
+    "mnist",
+    "one_hot",
+    "outlier_rows",
+    "read_csv",
+    "read_idx",
+    "split_data",
+    "split_rows",
+    "take_images",
+    "transform_from_state",
+    "write_idx",
+]

@@ -1,0 +1,54 @@
+"""Kernels: one module a backend, the same verbs in each, arrays in and arrays out.
+
+`reference` (NumPy) is the specification; `native` (C++) has the same names and hands what it lacks to the reference.
+`kernel(x)` picks by the type of array that a tensor holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from . import native, reference
+
+_backends = {"reference": reference, "native": native}
+_by_array: dict[type, Any] = {np.ndarray: native if native.available else reference}
+
+
+def kernel(x: Any) -> Any:
+    """The module of kernel verbs for the array that the tensor x holds."""
+    return _by_array[x.array.__class__]
+
+
+@contextmanager
+def _restore(previous: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        _by_array[np.ndarray] = previous
+
+
+def backend(name: str | None = None) -> Any:
+    """The backend of CPU tensors, for the whole process.
+
+    backend() gives its name; backend("reference" | "native") sets it at once, and as a context manager
+    (`with minidl.backend("reference"):`) restores the one before at the end. RuntimeError where native code
+    was not built.
+    """
+    previous = _by_array[np.ndarray]
+    if name is None:
+        return previous.__name__.rpartition(".")[2]
+    if name not in _backends:
+        raise ValueError(f"backend: {name!r} is unknown; use one of {', '.join(map(repr, _backends))}")
+    if name == "native" and not native.available:
+        raise RuntimeError("backend: native code was not built here; `minidl doctor` says why and what to type")
+    _by_array[np.ndarray] = _backends[name]
+    return _restore(previous)
+
+
+def active() -> Any:
+    """The module of kernel verbs for new arrays on the CPU."""
+    return _by_array[np.ndarray]

@@ -1,0 +1,444 @@
+"""The specification: every kernel verb in NumPy, in its plainest form.
+
+Arrays in, new arrays out; `axes` are tuples of non-negative ints. Every other backend is held against this module by
+one table of cases (tests/cases.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+Array = np.ndarray
+Pair = tuple[int, int]
+
+# ------------------------------------------------------------------------------------- elementwise, one input
+
+neg, sign, exp, expm1 = np.negative, np.sign, np.exp, np.expm1
+log, log1p, log2, sqrt, square = np.log, np.log1p, np.log2, np.sqrt, np.square
+sin, cos, tanh, floor, ceil, round = np.sin, np.cos, np.tanh, np.floor, np.ceil, np.rint
+abs = np.abs
+_erf = np.frompyfunc(math.erf, 1, 1)
+
+
+def rsqrt(x: Array) -> Array:
+    return 1 / np.sqrt(x)
+
+
+def reciprocal(x: Array) -> Array:
+    return 1 / x
+
+
+def sigmoid(x: Array) -> Array:
+    # exp of a positive number may overflow: both branches take exp(-|x|).
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, e) / (1 + e)
+
+
+def erf(x: Array) -> Array:
+    return np.asarray(_erf(x), dtype=np.float64).astype(x.dtype)
+
+
+def relu(x: Array) -> Array:
+    return np.maximum(x, 0)
+
+
+def silu(x: Array) -> Array:
+    return x * sigmoid(x)
+
+
+def gelu(x: Array, approximate: str = "none") -> Array:
+    if approximate == "tanh":
+        return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+    return x * (1 + erf(x / math.sqrt(2))) / 2
+
+
+def clamp(x: Array, low: float | None, high: float | None) -> Array:
+    y = x if low is None else np.maximum(x, low)
+    return np.array(y) if high is None else np.minimum(y, high)
+
+
+# ------------------------------------------------------------------------------------ elementwise, two inputs
+
+add, sub, mul, div, pow = np.add, np.subtract, np.multiply, np.true_divide, np.power
+maximum, minimum, floor_divide, remainder = np.maximum, np.minimum, np.floor_divide, np.remainder
+eq, ne, lt, le, gt, ge = np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal
+where = np.where
+
+# ------------------------------------------------------------------------------------------------ reductions
+
+
+def sum(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    return np.sum(x, axis=axes, keepdims=keepdims)
+
+
+def mean(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    n = math.prod(x.shape[i] for i in axes)
+    total = np.sum(x, axis=axes, keepdims=keepdims)
+    return np.divide(total, n, dtype=x.dtype) if n else np.full_like(total, np.nan)
+
+
+def prod(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    return np.prod(x, axis=axes, keepdims=keepdims)
+
+
+def amax(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    return np.max(x, axis=axes, keepdims=keepdims)
+
+
+def amin(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    return np.min(x, axis=axes, keepdims=keepdims)
+
+
+def argmax(x: Array, axis: int, keepdims: bool) -> Array:
+    return np.argmax(x, axis=axis, keepdims=keepdims)
+
+
+def argmin(x: Array, axis: int, keepdims: bool) -> Array:
+    return np.argmin(x, axis=axis, keepdims=keepdims)
+
+
+def any(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    return np.any(x, axis=axes, keepdims=keepdims)
+
+
+def all(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    return np.all(x, axis=axes, keepdims=keepdims)
+
+
+def var(x: Array, axes: tuple[int, ...], correction: float, keepdims: bool) -> Array:
+    n = math.prod(x.shape[i] for i in axes)
+    squares = np.sum(np.square(x - mean(x, axes, True)), axis=axes, keepdims=keepdims)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.divide(squares, max(n - correction, 0), dtype=x.dtype)
+
+
+def logsumexp(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+    if math.prod(x.shape[i] for i in axes) == 0:
+        return np.full(np.sum(x, axis=axes, keepdims=keepdims).shape, -np.inf, x.dtype)
+    top = np.max(x, axis=axes, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)  # a row of -inf, or one with +inf: nothing to shift by
+    with np.errstate(divide="ignore"):
+        y = np.log(np.sum(np.exp(x - top), axis=axes, keepdims=True)) + top
+    return y if keepdims else y.squeeze(axes)
+
+
+def cumsum(x: Array, axis: int) -> Array:
+    return np.cumsum(x, axis=axis, dtype=x.dtype)
+
+
+# ------------------------------------------------------------------------------------------ matrix products
+
+matmul = np.matmul
+
+
+def linear(x: Array, w: Array, b: Array | None) -> Array:
+    y = x @ w.T
+    return y if b is None else y + b
+
+
+# ----------------------------------------------------------------------------------- convolution and pooling
+
+
+def _windows(x: Array, window: Pair, stride: Pair, dilation: Pair) -> Array:
+    """View of every window: (N, C, H, W) -> (N, C, P, Q, R, S)."""
+    (R, S), (dr, ds) = window, dilation
+    view = sliding_window_view(x, ((R - 1) * dr + 1, (S - 1) * ds + 1), axis=(2, 3))
+    return view[:, :, :: stride[0], :: stride[1], ::dr, ::ds]
+
+
+def _pad(x: Array, padding: Pair, value: float = 0) -> Array:
+    ph, pw = padding
+    return np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)), constant_values=value)
+
+
+def conv2d(
+    x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> Array:
+    N, C = x.shape[:2]
+    O, _, R, S = w.shape
+    v = _windows(_pad(x, padding), (R, S), stride, dilation)
+    P, Q = v.shape[2:4]
+    v = v.reshape(N, groups, C // groups, P, Q, R, S)
+    w = w.reshape(groups, O // groups, C // groups, R, S)
+    y = np.einsum("ngcpqrs,gocrs->ngopq", v, w, optimize=True).reshape(N, O, P, Q)
+    return np.ascontiguousarray(y) if b is None else y + b[:, None, None]
+
+
+def conv2d_input(
+    g: Array, w: Array, size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> Array:
+    N, O, P, Q = g.shape
+    _, Cg, R, S = w.shape
+    (sh, sw), (ph, pw), (dh, dw) = stride, padding, dilation
+    gw = w.reshape(groups, O // groups, Cg, R, S)
+    gg = g.reshape(N, groups, O // groups, P, Q)
+    # At least as large as the last window reaches: rows that no window covers get no gradient.
+    H = max(size[0] + 2 * ph, (P - 1) * sh + (R - 1) * dh + 1)
+    W = max(size[1] + 2 * pw, (Q - 1) * sw + (S - 1) * dw + 1)
+    x = np.zeros((N, groups * Cg, H, W), g.dtype)
+    for r in range(R):
+        for s in range(S):
+            part = np.einsum("ngopq,goc->ngcpq", gg, gw[..., r, s], optimize=True).reshape(N, groups * Cg, P, Q)
+            x[:, :, r * dh : r * dh + P * sh : sh, s * dw : s * dw + Q * sw : sw][:, :, :P, :Q] += part
+    return np.ascontiguousarray(x[:, :, ph : ph + size[0], pw : pw + size[1]])
+
+
+def conv2d_weight(
+    x: Array, g: Array, size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> Array:
+    N, C = x.shape[:2]
+    O, P, Q = g.shape[1:]
+    v = _windows(_pad(x, padding), size, stride, dilation)[:, :, :P, :Q]
+    v = v.reshape(N, groups, C // groups, P, Q, *size)
+    w = np.einsum("ngcpqrs,ngopq->gocrs", v, g.reshape(N, groups, O // groups, P, Q), optimize=True)
+    return np.ascontiguousarray(w.reshape(O, C // groups, *size))
+
+
+def pooled_size(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
+    """How many windows fit; with ceil_mode a last one may hang over, if it starts inside the input or its left padding."""
+    span = size + 2 * padding - dilation * (kernel - 1) - 1
+    n = (-(-span // stride) if ceil_mode else span // stride) + 1
+    return n - 1 if ceil_mode and (n - 1) * stride >= size + padding else n
+
+
+def _pool_windows(
+    x: Array, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool, fill: float
+) -> Array:
+    """The windows of the padded plane, (N, C, P, Q, R, S); hanging parts are filled too."""
+    H, W = x.shape[2:]
+    P = pooled_size(H, kernel[0], stride[0], padding[0], dilation[0], ceil_mode)
+    Q = pooled_size(W, kernel[1], stride[1], padding[1], dilation[1], ceil_mode)
+    high = [
+        max((n - 1) * s + d * (k - 1) + 1 - size - p, 0)
+        for n, s, d, k, size, p in zip((P, Q), stride, dilation, kernel, (H, W), padding, strict=True)
+    ]
+    x = np.pad(x, ((0, 0), (0, 0), (padding[0], high[0]), (padding[1], high[1])), constant_values=fill)
+    return _windows(x, kernel, stride, dilation)[:, :, :P, :Q]
+
+
+def max_pool2d(
+    x: Array, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
+) -> tuple[Array, Array]:
+    H, W = x.shape[2:]
+    v = _pool_windows(x, kernel, stride, padding, dilation, ceil_mode, -np.inf)
+    flat = v.reshape(*v.shape[:4], -1)  # (N, C, P, Q, R*S)
+    inside = _pool_windows(np.ones((1, 1, H, W)), kernel, stride, padding, dilation, ceil_mode, 0).reshape(
+        1, 1, *v.shape[2:4], -1
+    )
+    # The first largest of what lies inside; NaN counts as largest.
+    best = np.argmax(np.where(np.isnan(flat), np.inf, np.where(inside > 0, flat, -np.inf)), axis=-1)
+    nan = np.isnan(flat)
+    best = np.where(nan.any(-1), nan.argmax(-1), best)
+    hidden = np.take_along_axis(np.broadcast_to(inside, flat.shape), best[..., None], -1)[..., 0] == 0
+    best = np.where(hidden, (inside > 0).argmax(-1), best)  # all -inf: still an element of the input
+    r, s = best // kernel[1], best % kernel[1]
+    P, Q = v.shape[2:4]
+    i = np.arange(P)[:, None] * stride[0] - padding[0] + r * dilation[0]
+    j = np.arange(Q) * stride[1] - padding[1] + s * dilation[1]
+    return np.take_along_axis(flat, best[..., None], -1)[..., 0], (i * W + j).astype(np.int64)
+
+
+def _window_sizes(size: int, kernel: int, stride: int, padding: int, ceil_mode: bool, count_include_pad: bool) -> Array:
+    """How many elements of an axis each window's mean counts."""
+    start = np.arange(pooled_size(size, kernel, stride, padding, 1, ceil_mode)) * stride - padding
+    end = np.minimum(start + kernel, size + padding)
+    return end - start if count_include_pad else np.minimum(end, size) - np.maximum(start, 0)
+
+
+def _window_counts(
+    size: Pair, kernel: Pair, stride: Pair, padding: Pair, ceil_mode: bool, count_include_pad: bool
+) -> Array:
+    rows, columns = (
+        _window_sizes(*each, ceil_mode, count_include_pad) for each in zip(size, kernel, stride, padding, strict=True)
+    )
+    return rows[:, None] * columns
+
+
+def avg_pool2d(
+    x: Array, kernel: Pair, stride: Pair, padding: Pair, ceil_mode: bool, count_include_pad: bool
+) -> Array:
+    counts = _window_counts(x.shape[2:], kernel, stride, padding, ceil_mode, count_include_pad)
+    v = _pool_windows(x, kernel, stride, padding, (1, 1), ceil_mode, 0)
+    return v.sum((-2, -1)) / counts.astype(x.dtype)
+
+
+def avg_pool2d_input(
+    g: Array, size: Pair, kernel: Pair, stride: Pair, padding: Pair, ceil_mode: bool, count_include_pad: bool
+) -> Array:
+    counts = _window_counts(size, kernel, stride, padding, ceil_mode, count_include_pad)
+    share = g / counts.astype(g.dtype)
+    N, C, P, Q = g.shape
+    (sh, sw), (ph, pw) = stride, padding
+    x = np.zeros((N, C, P * sh + kernel[0] + size[0] + ph, Q * sw + kernel[1] + size[1] + pw), g.dtype)
+    for r in range(kernel[0]):
+        for s in range(kernel[1]):
+            x[:, :, r : r + P * sh : sh, s : s + Q * sw : sw] += share
+    return np.ascontiguousarray(x[:, :, ph : ph + size[0], pw : pw + size[1]])
+
+
+# -------------------------------------------------------------------------------- softmax and cross-entropy
+
+
+def softmax(x: Array, axis: int) -> Array:
+    e = np.exp(x - np.max(x, axis=axis, keepdims=True)) if x.size else x.copy()
+    return e / np.sum(e, axis=axis, keepdims=True)
+
+
+def log_softmax(x: Array, axis: int) -> Array:
+    shifted = x - np.max(x, axis=axis, keepdims=True) if x.size else x.copy()
+    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+
+
+def softmax_gradient(g: Array, y: Array, axis: int) -> Array:
+    return y * (g - np.sum(g * y, axis=axis, keepdims=True))
+
+
+def log_softmax_gradient(g: Array, y: Array, axis: int) -> Array:
+    return g - np.exp(y) * np.sum(g, axis=axis, keepdims=True)
+
+
+def cross_entropy(
+    x: Array, target: Array, weight: Array | None, ignore_index: int, label_smoothing: float
+) -> tuple[Array, Array]:
+    """Each row's loss (0 where the target is ignore_index) and its log-sum-exp."""
+    lse = logsumexp(x, (1,), True)
+    surprise = lse - x  # (N, C): -log_softmax
+    w = np.ones(x.shape[1], x.dtype) if weight is None else weight
+    kept = target != ignore_index
+    t = np.where(kept, target, 0)
+    losses = w[t] * np.take_along_axis(surprise, t[:, None], 1)[:, 0]
+    if label_smoothing:
+        losses = (1 - label_smoothing) * losses + label_smoothing / x.shape[1] * (surprise @ w)
+    return np.where(kept, losses, 0).astype(x.dtype), lse[:, 0]
+
+
+def cross_entropy_gradient(
+    g: Array, x: Array, target: Array, lse: Array, weight: Array | None, ignore_index: int, label_smoothing: float
+) -> Array:
+    N, C = x.shape
+    p = np.exp(x - lse[:, None])
+    w = np.ones(C, x.dtype) if weight is None else weight
+    kept = target != ignore_index
+    t = np.where(kept, target, 0)
+    pull = np.zeros_like(p)  # how strongly each class is wanted
+    np.put_along_axis(pull, t[:, None], ((1 - label_smoothing) * w[t])[:, None], 1)
+    pull += label_smoothing / C * w
+    pull *= kept[:, None]
+    return (g[:, None] * (p * pull.sum(1, keepdims=True) - pull)).astype(x.dtype)
+
+
+# --------------------------------------------------------------------------------------- gather and scatter
+
+
+def gather(x: Array, axis: int, index: Array) -> Array:
+    at = np.indices(index.shape, sparse=True)
+    return x[tuple(index if i == axis else a for i, a in enumerate(at))]
+
+
+def scatter_add(x: Array, axis: int, index: Array, src: Array) -> Array:
+    y = x.copy()
+    at = np.indices(index.shape, sparse=True)
+    np.add.at(y, tuple(index if i == axis else a for i, a in enumerate(at)), src[tuple(map(slice, index.shape))])
+    return y
+
+
+def take_rows(w: Array, index: Array) -> Array:
+    return w[index]
+
+
+def add_rows(shape: tuple[int, ...], index: Array, g: Array) -> Array:
+    y = np.zeros(shape, g.dtype)
+    np.add.at(y, index, g)
+    return y
+
+
+# ------------------------------------------------------------------------------------- optimizers, in place
+
+
+def sgd_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    buffers: Sequence[Array] | None,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    first: bool,
+) -> None:
+    for i, (w, g) in enumerate(zip(params, grads, strict=True)):
+        if weight_decay:
+            g = g + weight_decay * w
+        if buffers is not None:
+            b = buffers[i]
+            b[...] = g if first else momentum * b + (1 - dampening) * g
+            g = g + momentum * b if nesterov else b
+        w -= lr * g
+
+
+def adam_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    m: Sequence[Array],
+    v: Sequence[Array],
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None:
+    for w, g, m_, v_ in zip(params, grads, m, v, strict=True):
+        if weight_decay and decoupled:
+            w *= 1 - lr * weight_decay
+        elif weight_decay:
+            g = g + weight_decay * w
+        m_[...] = beta1 * m_ + (1 - beta1) * g
+        v_[...] = beta2 * v_ + (1 - beta2) * g * g
+        w -= lr / (1 - beta1**step) * m_ / (np.sqrt(v_) / math.sqrt(1 - beta2**step) + eps)
+
+
+# ---------------------------------------------------------------------------------- counter-based random numbers
+
+
+def philox(seed: int, offset: int, count: int) -> Array:
+    """Words offset ... offset+count-1 of the stream of Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers:
+    as easy as 1, 2, 3"): block b is the cipher of the 128-bit counter b under the 64-bit key `seed`.
+    """
+    first, last = offset // 4, (offset + count + 3) // 4
+    block = np.arange(first, last, dtype=np.uint64)
+    low = np.uint64(0xFFFFFFFF)
+    half = np.uint64(32)
+    c0, c1 = block & low, block >> half
+    c2 = c3 = np.zeros_like(block)
+    k0, k1 = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
+    for _ in range(10):
+        p0 = c0 * np.uint64(0xD2511F53)
+        p1 = c2 * np.uint64(0xCD9E8D57)
+        c0, c1, c2, c3 = (p1 >> half) ^ c1 ^ np.uint64(k0), p1 & low, (p0 >> half) ^ c3 ^ np.uint64(k1), p0 & low
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    words = np.stack([c0, c1, c2, c3], axis=1).astype(np.uint32).reshape(-1)
+    return words[offset - 4 * first : offset - 4 * first + count]
+
+
+def uniform(seed: int, offset: int, count: int, dtype: np.dtype[Any]) -> Array:
+    """[0, 1): the top 24 bits of a word for float32, 53 bits of two words for float64."""
+    if np.dtype(dtype) == np.float64:
+        w = philox(seed, offset, 2 * count).astype(np.uint64).reshape(-1, 2)
+        return ((w[:, 0] >> np.uint64(5)) * np.uint64(1 << 26) + (w[:, 1] >> np.uint64(6))) * 2.0**-53
+    return (philox(seed, offset, count) >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def normal(seed: int, offset: int, count: int, dtype: np.dtype[Any]) -> Array:
+    """Standard normal numbers from pairs of uniform ones (Box and Muller 1958): r cos t, r sin t with
+    r = √(-2 log(1-u)), t = 2πv. Four words a pair, computed in float64.
+    """
+    u = uniform(seed, offset, 2 * ((count + 1) // 2), np.dtype(np.float64)).reshape(-1, 2)
+    r, t = np.sqrt(-2 * np.log(1 - u[:, 0])), 2 * np.pi * u[:, 1]
+    return np.stack([r * np.cos(t), r * np.sin(t)], axis=1).reshape(-1)[:count].astype(dtype)

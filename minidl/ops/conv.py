@@ -1,0 +1,170 @@
+"""Convolution (as the field says; mathematically cross-correlation) and its two gradients.
+
+The three form a closed family: each one's derivatives are the other two, so second derivatives need no more code.
+Index letters: n images, c input channels, o output channels, p q output places, r s filter places.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..kernels import kernel
+from ..tape import record
+from ._common import pair, tensor_of
+from .shape import pad, reshape
+
+if TYPE_CHECKING:
+    from .._tensor import Tensor
+
+Pair = tuple[int, int]
+
+
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Pair = 1,
+    padding: int | Pair | str = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Y[n,o,p,q] = BIAS[o] + Σ[c,r,s] X[n, c + o // (O // groups) * Cg, p * stride[0] + r * dilation[0] - padding[0], q * stride[1] + s * dilation[1] - padding[1]] * WEIGHT[o,c,r,s]
+
+    O, Cg = WEIGHT.shape[0], WEIGHT.shape[1]
+    ∂L/∂BIAS[o] = Σ[n,p,q] G[n,o,p,q]
+
+    x: (N, C, H, W) or (C, H, W); weight: (O, C / groups, R, S); bias: (O); Y: (N, O, P, Q) with
+    P = ⌊(H + 2 padding - dilation (R - 1) - 1) / stride⌋ + 1. Outside the image x counts as 0.
+    padding: a number, one for each direction, "valid" (none) or "same" (P = H, stride 1 only). With groups, the
+    channels fall into that many separate convolutions. The gradients are conv2d_input and conv2d_weight
+    (LeCun et al. 1998; Dumoulin and Visin 2016 for the arithmetic of sizes).
+    """
+    x, weight = tensor_of(x, "conv2d"), tensor_of(weight, "conv2d")
+    if x.array.ndim == 3:
+        return conv2d(x.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+    X, W = x.array.shape, weight.array.shape
+    if len(X) != 4 or len(W) != 4:
+        raise ValueError(f"conv2d: expected x (N, C, H, W) and weight (O, C/groups, R, S), got {X} and {W}")
+    _check(x, weight, bias, groups)
+    strides, dilations = pair(stride, "conv2d", "stride", 1), pair(dilation, "conv2d", "dilation", 1)
+    if isinstance(padding, str):
+        x, padding = _named_padding(x, W, strides, padding, dilations)
+        X = x.array.shape
+    paddings = pair(padding, "conv2d", "padding")
+    for i, name in ((2, "height"), (3, "width")):
+        reach = dilations[i - 2] * (W[i] - 1) + 1
+        if X[i] + 2 * paddings[i - 2] < reach or W[i] == 0:
+            raise ValueError(
+                f"conv2d: a filter that reaches over {reach} does not fit into {name} {X[i]} with padding "
+                f"{paddings[i - 2]}; use a smaller filter or more padding"
+            )
+    Y = kernel(x).conv2d(
+        x.array, weight.array, None if bias is None else bias.array, strides, paddings, dilations, groups
+    )
+    options = strides, paddings, dilations, groups
+    return record(
+        Y,
+        x, lambda G: conv2d_input(G, weight, X[2:], *options),
+        weight, lambda G: conv2d_weight(x, G, W[2:], *options),
+        *(() if bias is None else (bias, lambda G: G.sum((0, 2, 3)))),
+    )  # fmt: skip
+
+
+def conv2d_input(
+    g: Tensor, weight: Tensor, size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> Tensor:
+    """Y = ∂L/∂X of conv2d, where ∂L/∂(its result) is G: the transposed convolution
+
+    g: (N, O, P, Q), weight: (O, C / groups, R, S), size = (H, W) of the input; Y: (N, C, H, W).
+    """
+    options = stride, padding, dilation, groups
+    return record(
+        kernel(g).conv2d_input(g.array, weight.array, size, *options),
+        g, lambda G: conv2d(G, weight, None, *options),
+        weight, lambda G: conv2d_weight(G, g, weight.array.shape[2:], *options),
+    )  # fmt: skip
+
+
+def conv2d_weight(
+    x: Tensor, g: Tensor, size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> Tensor:
+    """Y = ∂L/∂WEIGHT of conv2d, where ∂L/∂(its result) is G
+
+    x: (N, C, H, W), g: (N, O, P, Q), size = (R, S) of the filter; Y: (O, C / groups, R, S).
+    """
+    options = stride, padding, dilation, groups
+    return record(
+        kernel(x).conv2d_weight(x.array, g.array, size, *options),
+        x, lambda G: conv2d_input(g, G, x.array.shape[2:], *options),
+        g, lambda G: conv2d(x, G, None, *options),
+    )  # fmt: skip
+
+
+def _check(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
+    C, (O, Cg) = x.array.shape[1], weight.array.shape[:2]
+    if not isinstance(groups, int) or groups < 1 or O % groups:
+        raise ValueError(f"conv2d: groups must be a positive divisor of {O}, the number of filters; got {groups}")
+    if C != Cg * groups:
+        raise ValueError(
+            f"conv2d: x has {C} channels, but a weight of shape {weight.array.shape} with groups={groups} "
+            f"expects {Cg * groups}"
+        )
+    if bias is not None and tensor_of(bias, "conv2d").array.shape != (O,):
+        raise ValueError(f"conv2d: {O} filters need a bias of shape ({O},), got {bias.array.shape}")
+    for name, other in (("weight", weight), ("bias", bias)):
+        if other is not None and other.array.dtype != x.array.dtype:
+            raise TypeError(
+                f"conv2d: x is {x.array.dtype.name}, {name} {other.array.dtype.name}; convert one with .to(dtype)"
+            )
+    if x.array.dtype.kind in "iub":
+        raise TypeError(f"conv2d: needs floating-point tensors, got {x.array.dtype.name}; convert with .float()")
+
+
+def _named_padding(x: Tensor, W: tuple[int, ...], stride: Pair, padding: str, dilation: Pair) -> tuple[Tensor, Any]:
+    """x and the padding that "valid" or "same" means; an odd total pads one more at the end."""
+    if padding == "valid":
+        return x, (0, 0)
+    if padding != "same":
+        raise ValueError(f"conv2d: padding must be 'valid', 'same' or numbers, got {padding!r}")
+    if stride != (1, 1):
+        raise ValueError("conv2d: padding='same' needs stride 1")
+    total = [d * (k - 1) for d, k in zip(dilation, W[2:], strict=True)]
+    if any(n % 2 for n in total):
+        x = pad(x, (0, total[1] % 2, 0, total[0] % 2))
+    return x, (total[0] // 2, total[1] // 2)
+
+
+def _one(value: Any, what: str) -> int:
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if len(values) != 1 or not isinstance(values[0], int):
+        raise ValueError(f"conv1d: {what} must be one integer, got {value!r}")
+    return values[0]
+
+
+def conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int] = 1,
+    padding: int | tuple[int] | str = 0,
+    dilation: int | tuple[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Y[n,o,p] = BIAS[o] + Σ[c,r] X[n, c + o // (O // groups) * Cg, p * stride + r * dilation - padding] * WEIGHT[o,c,r]
+
+    O, Cg = WEIGHT.shape[0], WEIGHT.shape[1]
+
+    x: (N, C, L) or (C, L); weight: (O, C / groups, R); bias: (O). A conv2d whose images are one row high.
+    """
+    x, weight = tensor_of(x, "conv1d"), tensor_of(weight, "conv1d")
+    if x.array.ndim == 2:
+        return conv1d(x.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+    if x.array.ndim != 3 or weight.array.ndim != 3:
+        raise ValueError(
+            f"conv1d: expected x (N, C, L) and weight (O, C/groups, R), got {x.array.shape} and {weight.array.shape}"
+        )
+    (N, C, L), (O, Cg, R) = x.array.shape, weight.array.shape
+    pads: Any = padding if isinstance(padding, str) else (0, _one(padding, "padding"))
+    row, filters = reshape(x, (N, C, 1, L)), reshape(weight, (O, Cg, 1, R))
+    strides, dilations = (1, _one(stride, "stride")), (1, _one(dilation, "dilation"))
+    return conv2d(row, filters, bias, strides, pads, dilations, groups).squeeze(2)

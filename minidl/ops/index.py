@@ -1,0 +1,327 @@
+"""Indexing, gathering and scattering."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .._dtypes import int64
+from ..kernels import kernel
+from ..tape import record, view, wrap
+from ._common import Number, broadcast, constant, dim_of, integers, tensor_of
+from .elementwise import where
+from .shape import broadcast_to, reshape
+
+if TYPE_CHECKING:
+    from .._tensor import Tensor
+
+
+class ValuesAndIndices(NamedTuple):
+    """What max, min, sort and topk give along a dimension."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def _index_of(index: Any, name: str) -> tuple[Any, bool]:
+    """A NumPy index from one that may hold tensors, and whether it is basic (gives a view)."""
+    parts = index if isinstance(index, tuple) else (index,)
+    found: list[Any] = []
+    basic = True
+    for part in parts:
+        if hasattr(part, "array"):
+            part = part.array
+        if isinstance(part, (list, np.ndarray)):
+            part = np.asarray(part)
+            if part.dtype == np.uint8 or part.dtype.kind == "f" and part.size == 0:
+                part = part.astype(int64)
+            if part.dtype.kind not in "iub":
+                raise TypeError(f"{name}: index arrays hold integers or bools, got {part.dtype.name}")
+            basic = False
+        elif isinstance(part, (bool, np.bool_)):
+            basic = False
+        elif isinstance(part, slice) and part.step is not None and part.step <= 0:
+            raise ValueError(f"{name}: the step of a slice must be positive, got {part.step}; use flip to reverse")
+        elif part is not None and part is not Ellipsis and not isinstance(part, (int, np.integer, slice)):
+            raise TypeError(f"{name}: cannot index with {type(part).__name__}")
+        found.append(part)
+    return tuple(found), basic
+
+
+def getitem(x: Tensor, index: Any) -> Tensor:
+    """Y = X[index]
+
+    NumPy's rules: integers, slices, None and `...` give a view; index arrays and masks give a copy, and an element
+    that is taken twice gets both gradients.
+    """
+    x = tensor_of(x, "getitem")
+    at, basic = _index_of(index, "index")
+    try:
+        Y = x.array[at]
+    except IndexError as error:
+        raise IndexError(f"index: shape {x.array.shape}: {error}") from None
+    shape = x.array.shape
+    if basic:
+        if Y.__class__ is not np.ndarray:
+            Y = x.array[(*at, ...)]  # one element, as a 0-d view
+        return view(Y, x, lambda G: _place(G, at, shape, True))
+    return record(Y, x, lambda G: _place(G, at, shape, False))
+
+
+def _place(g: Tensor, at: Any, shape: tuple[int, ...], basic: bool) -> Tensor:
+    """Zeros with g added at an index: the derivative of getitem, and the other way round."""
+    Y = np.zeros(shape, g.array.dtype)
+    if basic:
+        Y[at] = g.array
+    else:
+        np.add.at(Y, at, g.array)
+    return record(Y, g, lambda G: getitem(G, at))
+
+
+def index_put(x: Tensor, index: Any, value: Tensor | Number) -> Tensor:
+    """Y = X with Y[index] = VALUE
+
+    ∂L/∂X = G with 0 at index, ∂L/∂VALUE = G[index]. What `x[index] = value` records.
+    """
+    x = tensor_of(x, "index_put")
+    at, _ = _index_of(index, "index assignment")
+    if not hasattr(value, "array"):
+        value = constant(np.asarray(value, x.array.dtype))
+    Y = x.array.copy()
+    try:
+        Y[at] = value.array  # type: ignore[union-attr]
+    except IndexError as error:
+        raise IndexError(f"index assignment: shape {x.array.shape}: {error}") from None
+    except ValueError:
+        raise ValueError(
+            f"index assignment: a value of shape {value.shape} does not fit the {Y[at].shape} that the index names"  # type: ignore[union-attr]
+        ) from None
+    return record(Y, x, lambda G: index_put(G, at, 0.0), value, lambda G: getitem(G, at))  # type: ignore[arg-type]
+
+
+def _gathered(name: str, x: Tensor, dim: int, index: Any) -> tuple[Tensor, int, Tensor]:
+    x = tensor_of(x, name)
+    index = integers(index, name, "index")
+    axis = dim_of(dim, x.array.ndim, name)
+    if x.array.ndim != index.array.ndim:
+        raise ValueError(f"{name}: index has {index.array.ndim} dimensions, the tensor {x.array.ndim}; they must agree")
+    if index.array.size:
+        low, high, n = int(index.array.min()), int(index.array.max()), x.array.shape[axis] if x.array.ndim else 1
+        if low < 0 or high >= n:
+            bad = low if low < 0 else high
+            raise IndexError(f"{name}: index {bad} is out of range for size {n} of dimension {axis}")
+    return x, axis, index
+
+
+def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Y[...,i] = X[...,INDEX[...,i]]
+
+    ∂L/∂X[...,j] = Σ[i] (G[...,i] if INDEX[...,i] == j else 0)
+
+    index: int64, as many dimensions as x, nowhere larger than x but along dim.
+    """
+    x, axis, index = _gathered("gather", x, dim, index)
+    if x.array.ndim == 0:
+        return x.clone()
+    for i, (n, size) in enumerate(zip(index.array.shape, x.array.shape, strict=True)):
+        if i != axis and n > size:
+            raise ValueError(f"gather: index shape {index.array.shape} exceeds shape {x.array.shape} in dimension {i}")
+    shape = x.array.shape
+
+    def derivative(G: Tensor) -> Tensor:
+        return scatter_add(constant(np.zeros(shape, G.array.dtype)), axis, index, G)
+
+    return record(kernel(x).gather(x.array, axis, index.array), x, derivative)
+
+
+def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """Y[...,j] = X[...,j] + Σ[i] (SRC[...,i] if INDEX[...,i] == j else 0)
+
+    ∂L/∂X = G
+    ∂L/∂SRC[...,i] = G[...,INDEX[...,i]]
+
+    index: int64, as many dimensions as x and src, nowhere larger than src, nor than x but along dim.
+    """
+    x, axis, index = _gathered("scatter_add", x, dim, index)
+    src = tensor_of(src, "scatter_add")
+    if src.array.dtype != x.array.dtype:
+        raise TypeError(f"scatter_add: src is {src.array.dtype.name}, the tensor {x.array.dtype.name}; convert one")
+    if src.array.ndim != index.array.ndim:
+        raise ValueError(f"scatter_add: src has {src.array.ndim} dimensions, index {index.array.ndim}; they must agree")
+    for i, (n, s, size) in enumerate(zip(index.array.shape, src.array.shape, x.array.shape, strict=True)):
+        if n > s or (i != axis and n > size):
+            raise ValueError(
+                f"scatter_add: index shape {index.array.shape} exceeds src {src.array.shape} or {x.array.shape} "
+                f"in dimension {i}"
+            )
+    if x.array.ndim == 0:
+        return x + src
+    at = tuple(slice(n) for n in index.array.shape)
+    Y = kernel(x).scatter_add(x.array, axis, index.array, src.array)
+    shape = src.array.shape
+    return record(Y, x, lambda G: G, src, lambda G: _place(gather(G, axis, index), at, shape, True))
+
+
+def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """Y[...,i] = X[...,INDICES[...,i]]
+
+    As gather, but indices broadcast with x in the other dimensions; without dim both are flattened.
+    """
+    x, indices = tensor_of(x, "take_along_dim"), integers(indices, "take_along_dim", "indices")
+    if dim is None:
+        return gather(reshape(x, -1), 0, reshape(indices, -1))
+    axis = dim_of(dim, x.array.ndim, "take_along_dim")
+    if x.array.ndim != indices.array.ndim:
+        raise ValueError(
+            f"take_along_dim: indices have {indices.array.ndim} dimensions, the tensor {x.array.ndim}; they must agree"
+        )
+    xs, ns = list(x.array.shape), list(indices.array.shape)
+    n, xs[axis], ns[axis] = ns[axis], 1, 1
+    both = list(broadcast("take_along_dim", tuple(xs), tuple(ns)))
+    both[axis] = x.array.shape[axis]
+    x = broadcast_to(x, both)
+    both[axis] = n
+    return gather(x, axis, broadcast_to(indices, both))
+
+
+def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Y = the slices of X along dim that index (1-D, int64) names
+
+    A copy.
+    """
+    x = tensor_of(x, "index_select")
+    index = integers(index, "index_select", "index")
+    axis = dim_of(dim, x.array.ndim, "index_select")
+    if index.array.ndim > 1:
+        raise ValueError(f"index_select: index must have one dimension, got shape {index.array.shape}")
+    if index.array.size and (index.array.min() < 0 or index.array.max() >= x.array.shape[axis]):
+        raise IndexError(f"index_select: indices must lie in 0 to {x.array.shape[axis] - 1}, the size of dimension {axis}")
+    return getitem(x, (slice(None),) * axis + (index.array.reshape(-1),))
+
+
+def masked_select(x: Tensor, mask: Tensor) -> Tensor:
+    """Y = the elements of X where mask is true, in order (1-D)
+
+    mask: bool, broadcast with x.
+    """
+    x, mask = tensor_of(x, "masked_select"), tensor_of(mask, "masked_select")
+    if mask.array.dtype.kind != "b":
+        raise TypeError(f"masked_select: mask must be bool, got {mask.array.dtype.name}")
+    shape = broadcast("masked_select", x.array.shape, mask.array.shape)
+    return getitem(broadcast_to(x, shape), (np.broadcast_to(mask.array, shape),))
+
+
+def masked_fill(x: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
+    """Y = VALUE if MASK else X
+
+    ∂L/∂X = where(MASK, 0, G)
+
+    mask: bool, broadcast with x. value: a number or a tensor of 0 dimensions.
+    """
+    x, mask = tensor_of(x, "masked_fill"), tensor_of(mask, "masked_fill")
+    if mask.array.dtype.kind != "b":
+        raise TypeError(f"masked_fill: mask must be bool, got {mask.array.dtype.name}")
+    if hasattr(value, "array") and value.array.ndim:  # type: ignore[union-attr]
+        raise ValueError(f"masked_fill: value must be a number or 0-d tensor, got shape {value.array.shape}")  # type: ignore[union-attr]
+    return where(mask, value.to(x.dtype) if hasattr(value, "array") else value, x)  # type: ignore[union-attr]
+
+
+def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
+    """Y[k] = the index of the k-th element that is not 0
+
+    int64 of shape (count, dimensions); as_tuple: one 1-D tensor a dimension instead.
+    """
+    x = tensor_of(x, "nonzero")
+    if as_tuple:
+        return tuple(wrap(i) for i in np.nonzero(np.atleast_1d(x.array)))
+    return wrap(np.argwhere(x.array).astype(int64))
+
+
+def embedding(x: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+    """Y[...,j] = WEIGHT[X[...],j]
+
+    ∂L/∂WEIGHT[i,j] = Σ[n] (G[n,j] if X[n] == i else 0)
+
+    x: indices (int64) of any shape; weight: (V, D); Y: (*x.shape, D). The row padding_idx gets no gradient.
+    """
+    x, weight = integers(x, "embedding", "x"), tensor_of(weight, "embedding")
+    if weight.array.ndim != 2:
+        raise ValueError(f"embedding: weight must have 2 dimensions (V, D), got shape {weight.array.shape}")
+    V = weight.array.shape[0]
+    if x.array.size and not (0 <= x.array.min() and x.array.max() < V):
+        raise IndexError(f"embedding: indices must lie in 0 to {V - 1}, got {x.array.min()} to {x.array.max()}")
+    if padding_idx is not None:
+        if not -V <= padding_idx < V:
+            raise ValueError(f"embedding: padding_idx {padding_idx} is out of range for {V} rows")
+        padding_idx %= V
+    return record(
+        kernel(weight).take_rows(weight.array, x.array), weight, lambda G: _add_rows(G, x, V, padding_idx)
+    )
+
+
+def _add_rows(g: Tensor, x: Tensor, rows: int, padding_idx: int | None) -> Tensor:
+    """The derivative of embedding: each row of g is added to the row that x names."""
+    Y = kernel(g).add_rows((rows, g.array.shape[-1]), x.array, g.array)
+    if padding_idx is not None:
+        Y[padding_idx] = 0
+
+    def derivative(G: Tensor) -> Tensor:
+        y = embedding(x, G)
+        return y if padding_idx is None else where(reshape(x == padding_idx, (*x.shape, 1)), 0.0, y)
+
+    return record(Y, g, derivative)
+
+
+def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
+    """Y[...,c] = 1 if X[...] == c else 0
+
+    int64 of shape (*x.shape, num_classes); -1: as many classes as the largest value needs.
+    """
+    x = integers(x, "one_hot", "x")
+    if x.array.size == 0 and num_classes <= 0:
+        raise ValueError("one_hot: give num_classes where the tensor is empty")
+    if x.array.size and x.array.min() < 0:
+        raise ValueError(f"one_hot: classes must be 0 or more, got {x.array.min()}")
+    top = int(x.array.max()) + 1 if x.array.size else 0
+    if num_classes == -1:
+        num_classes = top
+    if top > num_classes:
+        raise ValueError(f"one_hot: class {top - 1} does not fit in {num_classes} classes")
+    return wrap((x.array[..., None] == np.arange(num_classes)).astype(int64))
+
+
+def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    """Y[...,i] = X[...,INDICES[...,i]]
+
+    (values, indices) along dim in rising (descending: falling) order; NaN counts as largest. Always stable.
+    """
+    x = tensor_of(x, "sort")
+    axis = dim_of(dim, x.array.ndim, "sort")
+    if x.array.ndim == 0:
+        return ValuesAndIndices(x.clone(), constant(np.zeros((), int64)))
+    if descending:
+        # Stable in falling order: sort the reversed array upwards, then reverse.
+        n = x.array.shape[axis]
+        order = n - 1 - np.flip(np.argsort(np.flip(x.array, axis), axis=axis, kind="stable"), axis)
+    else:
+        order = np.argsort(x.array, axis=axis, kind="stable")
+    index = wrap(np.ascontiguousarray(order, dtype=int64))
+    return ValuesAndIndices(gather(x, axis, index), index)
+
+
+def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    """Y[...,i] = X[...,INDICES[...,i]]
+
+    (values, indices) of the k largest (or smallest) elements along dim, in order.
+    """
+    x = tensor_of(x, "topk")
+    axis = dim_of(dim, x.array.ndim, "topk")
+    n = x.array.shape[axis] if x.array.ndim else 1
+    if not 0 <= k <= n:
+        raise ValueError(f"topk: k must lie in 0 to {n}, the size of dimension {axis}; got {k}")
+    values, index = sort(x, axis, largest)
+    if x.array.ndim == 0:
+        return ValuesAndIndices(values, index)
+    return ValuesAndIndices(values.narrow(axis, 0, k), index.narrow(axis, 0, k))
+

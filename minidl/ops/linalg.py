@@ -1,0 +1,161 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..kernels import kernel
+from ..tape import record
+from ._common import Number, broadcast, operands, tensor_of
+from .elementwise import add, mul
+from .shape import reshape, unsqueeze
+
+if TYPE_CHECKING:
+    from .._tensor import Tensor
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """Y[...,i,k] = Σ[j] A[...,i,j] * B[...,j,k]
+
+    ∂L/∂A[...,i,j] = Σ[k] G[...,i,k] * B[...,j,k]
+    ∂L/∂B[...,j,k] = Σ[i] A[...,i,j] * G[...,i,k]
+
+    a: (..., I, J), b: (..., J, K), Y: (..., I, K); batches broadcast. One-dimensional operands are a row (a) or a
+    column (b) whose dimension vanishes from the result.
+    """
+    a, b = tensor_of(a, "matmul"), tensor_of(b, "matmul")
+    if a.array.dtype is not b.array.dtype:
+        if a.array.dtype != b.array.dtype:
+            raise TypeError(
+                f"matmul: dtypes {a.array.dtype.name} and {b.array.dtype.name} differ; convert one with .to(dtype)"
+            )
+    A, B = a.array.shape, b.array.shape
+    if len(A) == 2 and len(B) == 2 and A[1] == B[0]:
+        return record(kernel(a).matmul(a.array, b.array), a, lambda G: matmul(G, b.mT), b, lambda G: matmul(a.mT, G))
+    if not A or not B:
+        raise ValueError(f"matmul: {A} @ {B}: tensors of 0 dimensions cannot be multiplied so; use *")
+    if len(A) == 1:
+        y = matmul(unsqueeze(a, 0), b)
+        return y.squeeze(-2) if len(B) > 1 else reshape(y, ())
+    if len(B) == 1:
+        return matmul(a, unsqueeze(b, 1)).squeeze(-1)
+    if A[-1] != B[-2]:
+        raise ValueError(f"matmul: {A} @ {B}: inner sizes {A[-1]} and {B[-2]} differ")
+    if len(B) == 2:  # one matrix for all batches: the rows of all of them make one tall product
+        return reshape(matmul(reshape(a, (-1, A[-1]) if A[-1] else (_rows(A), 0)), b), (*A[:-1], B[-1]))
+    broadcast("matmul", A[:-2], B[:-2])
+    return record(kernel(a).matmul(a.array, b.array), a, lambda G: matmul(G, b.mT), b, lambda G: matmul(a.mT, G))
+
+
+def _rows(shape: tuple[int, ...]) -> int:
+    n = 1
+    for size in shape[:-1]:
+        n *= size
+    return n
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Y[...,k] = Σ[j] X[...,j] * WEIGHT[k,j] + BIAS[k]
+
+    ∂L/∂X[...,j] = Σ[k] G[...,k] * WEIGHT[k,j]
+    ∂L/∂WEIGHT[k,j] = Σ[n] G[n,k] * X[n,j]
+    ∂L/∂BIAS[k] = Σ[n] G[n,k]
+
+    x: (..., J), weight: (K, J), bias: (K) or None, Y: (..., K).
+    """
+    x, weight = tensor_of(x, "linear"), tensor_of(weight, "linear")
+    w, X = weight.array.shape, x.array.shape
+    if len(w) == 1:
+        y = matmul(x, weight)
+        return y if bias is None else y + bias
+    if len(w) != 2 or not X or X[-1] != w[1]:
+        raise ValueError(f"linear: x {X} needs a weight of shape (outputs, {X[-1] if X else 'inputs'}), got {w}")
+    if bias is not None and tensor_of(bias, "linear").array.shape != (w[0],):
+        if bias.array.shape not in ((), (1,)):
+            raise ValueError(f"linear: weight {w} needs a bias of shape ({w[0]},), got {bias.array.shape}")
+        return linear(x, weight) + bias
+    for name, other in (("weight", weight), ("bias", bias)):
+        if other is not None and other.array.dtype != x.array.dtype:
+            raise TypeError(
+                f"linear: x is {x.array.dtype.name}, {name} {other.array.dtype.name}; convert one with .to(dtype)"
+            )
+    n = _rows(X)
+
+    def flat(t: Tensor) -> Tensor:
+        return t if t.array.ndim == 2 else reshape(t, (n, t.array.shape[-1]))
+
+    Y = kernel(x).linear(x.array, weight.array, None if bias is None else bias.array)
+    return record(
+        Y,
+        x, lambda G: matmul(G, weight),
+        weight, lambda G: matmul(flat(G).mT, flat(x)),
+        *(() if bias is None else (bias, lambda G: flat(G).sum(0))),
+    )  # fmt: skip
+
+
+def _of_ndim(name: str, x: Tensor, ndim: int) -> Tensor:
+    x = tensor_of(x, name)
+    if x.array.ndim != ndim:
+        raise ValueError(f"{name}: expected a tensor of {ndim} dimensions, got shape {x.array.shape}")
+    return x
+
+
+def mm(a: Tensor, b: Tensor) -> Tensor:
+    """Y[i,k] = Σ[j] A[i,j] * B[j,k]
+
+    matmul of two matrices.
+    """
+    return matmul(_of_ndim("mm", a, 2), _of_ndim("mm", b, 2))
+
+
+def bmm(a: Tensor, b: Tensor) -> Tensor:
+    """Y[n,i,k] = Σ[j] A[n,i,j] * B[n,j,k]
+
+    matmul of two equally long batches of matrices.
+    """
+    a, b = _of_ndim("bmm", a, 3), _of_ndim("bmm", b, 3)
+    if a.array.shape[0] != b.array.shape[0]:
+        raise ValueError(f"bmm: batches of {a.array.shape[0]} and {b.array.shape[0]} matrices differ")
+    return matmul(a, b)
+
+
+def mv(a: Tensor, b: Tensor) -> Tensor:
+    """Y[i] = Σ[j] A[i,j] * B[j]
+
+    matmul of a matrix and a vector.
+    """
+    return matmul(_of_ndim("mv", a, 2), _of_ndim("mv", b, 1))
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Y = Σ[j] A[j] * B[j]
+
+    matmul of two vectors of one length.
+    """
+    return matmul(_of_ndim("dot", a, 1), _of_ndim("dot", b, 1))
+
+
+def outer(a: Tensor, b: Tensor) -> Tensor:
+    """Y[i,k] = A[i] * B[k]
+
+    Every product of two vectors' elements.
+    """
+    a, b = operands(_of_ndim("outer", a, 1), _of_ndim("outer", b, 1), "outer")
+    return mul(unsqueeze(a, 1), unsqueeze(b, 0))
+
+
+def addmm(x: Tensor, a: Tensor, b: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
+    """Y[i,k] = beta * X[i,k] + alpha * Σ[j] A[i,j] * B[j,k]
+
+    x broadcasts to the product's shape; beta = 0 ignores it (also its NaN).
+    """
+    product = mm(a, b)
+    if alpha != 1:
+        product = alpha * product
+    if broadcast("addmm", tensor_of(x, "addmm").array.shape, product.array.shape) != product.array.shape:
+        raise ValueError(f"addmm: x of shape {x.array.shape} does not broadcast to the product's {product.array.shape}")
+    if beta == 0:
+        return product
+    return add(x if beta == 1 else beta * x, product)
+
+

@@ -1,0 +1,149 @@
+"""Pooling: one number for each window of an image or a signal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..kernels import kernel
+from ..kernels.reference import pooled_size
+from ..tape import record, wrap
+from ._common import pair, tensor_of
+from .index import gather, scatter_add
+from .shape import flatten, reshape, unsqueeze
+
+if TYPE_CHECKING:
+    from .._tensor import Tensor
+
+Pair = tuple[int, int]
+
+
+def _arguments(
+    name: str, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> tuple[Tensor, Pair, Pair, Pair, Pair]:
+    """The checked arguments of a pooling of (N, C, H, W)."""
+    x = tensor_of(x, name)
+    if x.array.ndim != 4:
+        raise ValueError(f"{name}: expected (N, C, H, W) or (C, H, W), got shape {x.array.shape}")
+    if x.array.dtype.kind in "iub":
+        raise TypeError(f"{name}: needs a floating-point tensor, got {x.array.dtype.name}; convert with .float()")
+    kernels = pair(kernel_size, name, "kernel_size", 1)
+    strides = kernels if stride is None or stride == [] else pair(stride, name, "stride", 1)
+    paddings, dilations = pair(padding, name, "padding"), pair(dilation, name, "dilation", 1)
+    for k, s, p, d, size in zip(kernels, strides, paddings, dilations, x.array.shape[2:], strict=True):
+        if p > k // 2:
+            raise ValueError(f"{name}: padding {p} may be at most half of kernel_size {k}")
+        if pooled_size(size, k, s, p, d, ceil_mode) < 1:
+            raise ValueError(f"{name}: a window of {d * (k - 1) + 1} does not fit into size {size} with padding {p}")
+    return x, kernels, strides, paddings, dilations
+
+
+def max_pool2d(
+    x: Tensor,
+    kernel_size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Y[n,c,p,q] = max[r:kernel_size[0], s:kernel_size[1]] X[n, c, p * stride[0] + r * dilation[0] - padding[0], q * stride[1] + s * dilation[1] - padding[1]]
+
+    x: (N, C, H, W) or (C, H, W). stride: None is kernel_size. The gradient goes to the first largest element of each
+    window. return_indices: also its place in the flattened image (int64). ceil_mode: the last window may hang over.
+    """
+    if tensor_of(x, "max_pool2d").array.ndim == 3:
+        y = max_pool2d(unsqueeze(x, 0), kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+        return tuple(t.squeeze(0) for t in y) if return_indices else y.squeeze(0)
+    x, *options = _arguments("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
+    Y, places = kernel(x).max_pool2d(x.array, *options, ceil_mode)
+    index = wrap(places)
+    size = x.array.shape[2:]
+    y = record(Y, x, lambda G: _pick_back(G, index, size))
+    return (y, index) if return_indices else y
+
+
+def _pick_back(g: Tensor, index: Tensor, size: Pair) -> Tensor:
+    """Images of zeros with each g added where index says: the derivative of max pooling."""
+    N, C = g.array.shape[:2]
+    zeros = wrap(np.zeros((N, C, size[0] * size[1]), g.array.dtype))
+    return reshape(scatter_add(zeros, 2, flatten(index, 2), flatten(g, 2)), (N, C, *size))
+
+
+def avg_pool2d(
+    x: Tensor,
+    kernel_size: int | Pair,
+    stride: int | Pair | None = None,
+    padding: int | Pair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """Y[n,c,p,q] = Σ[r:kernel_size[0], s:kernel_size[1]] X[n, c, p * stride[0] + r - padding[0], q * stride[1] + s - padding[1]] / count[p,q]
+
+    x: (N, C, H, W) or (C, H, W). stride: None is kernel_size. count[p,q]: the elements of the window, those of the
+    padding with them unless count_include_pad is False. ceil_mode: the last window may hang over.
+    """
+    if tensor_of(x, "avg_pool2d").array.ndim == 3:
+        y = avg_pool2d(unsqueeze(x, 0), kernel_size, stride, padding, ceil_mode, count_include_pad)
+        return y.squeeze(0)
+    x, kernels, strides, paddings, _ = _arguments("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
+    options = kernels, strides, paddings, ceil_mode, count_include_pad
+    size = x.array.shape[2:]
+    return record(kernel(x).avg_pool2d(x.array, *options), x, lambda G: _spread_back(G, size, options))
+
+
+def _spread_back(g: Tensor, size: Pair, options: tuple[Any, ...]) -> Tensor:
+    """Each g shared among its window's elements: the derivative of average pooling."""
+    return record(
+        kernel(g).avg_pool2d_input(g.array, size, *options), g, lambda G: avg_pool2d(G, *options)
+    )
+
+
+def _signal(name: str, x: Any) -> Tensor:
+    """A signal (N, C, L) or (C, L) as images one row high."""
+    x = tensor_of(x, name)
+    if x.array.ndim not in (2, 3):
+        raise ValueError(f"{name}: expected (N, C, L) or (C, L), got shape {x.array.shape}")
+    return unsqueeze(x, -2)
+
+
+def _row(value: Any, other: int) -> Any:
+    """A 1-D option for both directions of a one-row image."""
+    if value is None:
+        return None
+    return (other, *value) if isinstance(value, (tuple, list)) else (other, value)
+
+
+def max_pool1d(
+    x: Tensor,
+    kernel_size: int,
+    stride: int | None = None,
+    padding: int = 0,
+    dilation: int = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Y[n,c,p] = max[r:kernel_size] X[n, c, p * stride + r * dilation - padding]
+
+    x: (N, C, L) or (C, L). A max_pool2d of images one row high.
+    """
+    options = _row(kernel_size, 1), _row(stride, 1), _row(padding, 0), _row(dilation, 1)
+    y = max_pool2d(_signal("max_pool1d", x), *options, ceil_mode, return_indices)
+    return tuple(t.squeeze(-2) for t in y) if return_indices else y.squeeze(-2)
+
+
+def avg_pool1d(
+    x: Tensor,
+    kernel_size: int,
+    stride: int | None = None,
+    padding: int = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """Y[n,c,p] = Σ[r:kernel_size] X[n, c, p * stride + r - padding] / count[p]
+
+    x: (N, C, L) or (C, L). An avg_pool2d of images one row high.
+    """
+    options = _row(kernel_size, 1), _row(stride, 1), _row(padding, 0)
+    return avg_pool2d(_signal("avg_pool1d", x), *options, ceil_mode, count_include_pad).squeeze(-2)

@@ -1,0 +1,320 @@
+"""Reductions: sums, means, extremes over some dimensions.
+
+In the formulas i runs over the dimensions `dim` that are reduced (several count as one), and `...` stands for the
+others. dim: an int, several, or None for all; keepdim keeps the reduced ones with size 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._dtypes import as_dtype, int64
+from ..kernels import kernel
+from ..tape import record, wrap
+from ._common import Dims, Number, cast, constant, dim_of, dims_of, floating, tensor_of
+from .elementwise import abs, maximum, minimum, pow, where
+from .index import ValuesAndIndices, gather
+from .shape import broadcast_to, flip, permute, reshape
+
+if TYPE_CHECKING:
+    from .._tensor import Tensor
+
+
+def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def _spread(G: Tensor, shape: tuple[int, ...], axes: tuple[int, ...]) -> Tensor:
+    """A reduced gradient beside every element that was reduced (a view)."""
+    return broadcast_to(reshape(G, _kept(shape, axes)), shape)
+
+
+def _not_empty(name: str, x: Tensor, axes: tuple[int, ...]) -> None:
+    for i in axes:
+        if x.array.shape[i] == 0:
+            raise ValueError(f"{name}: dimension {i} of shape {x.array.shape} is empty; there is nothing to choose from")
+    if x.array.ndim == 0 and x.array.size == 0:
+        raise ValueError(f"{name}: the tensor is empty")
+
+
+def sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Y[...] = Σ[i] X[...,i]
+
+    ∂L/∂X[...,i] = G[...]
+
+    Integers and bools add up to int64.
+    """
+    x = cast(tensor_of(x, "sum"), dtype)
+    axes = dims_of(dim, x.array.ndim, "sum")
+    if x.array.dtype.kind in "iub" and dtype is None:
+        x = constant(x.array.astype(int64))
+    shape = x.array.shape
+    return record(kernel(x).sum(x.array, axes, keepdim), x, lambda G: _spread(G, shape, axes))
+
+
+def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Y[...] = mean[i] X[...,i]
+
+    ∂L/∂X[...,i] = G[...] / size(i)
+
+    Floating point only, as PyTorch's; the mean of nothing is nan.
+    """
+    x = cast(tensor_of(x, "mean"), dtype)
+    if x.array.dtype.kind in "iub":
+        raise TypeError(f"mean: needs a floating-point tensor, got {x.array.dtype.name}; convert with .float()")
+    axes = dims_of(dim, x.array.ndim, "mean")
+    shape = x.array.shape
+    n = math.prod(shape[i] for i in axes)
+    return record(kernel(x).mean(x.array, axes, keepdim), x, lambda G: _spread(G / n, shape, axes))
+
+
+def prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Y[...] = Π[i] X[...,i]
+
+    ∂L/∂X[...,i] = G[...] * Π[j] (X[...,j] if j != i else 1)
+    """
+    x = cast(tensor_of(x, "prod"), dtype)
+    axes = dims_of(dim, x.array.ndim, "prod")
+    if x.array.dtype.kind in "iub" and dtype is None:
+        x = constant(x.array.astype(int64))
+
+    def derivative(G: Tensor, Y: Tensor) -> Tensor:
+        shape = x.array.shape
+        if x.array.all():
+            return _spread(G * Y, shape, axes) / x
+        # A factor is 0, so nothing can be divided out: row i of an n x n table is all factors but the i-th.
+        kept = tuple(i for i in range(x.array.ndim) if i not in axes)
+        n = math.prod(shape[i] for i in axes)
+        rows = reshape(permute(x, kept + axes), (*(shape[i] for i in kept), 1, n))
+        table = where(constant(np.eye(n, dtype=np.bool_)), 1.0, rows)
+        others = reshape(prod(table, -1), tuple(shape[i] for i in kept + axes))
+        return _spread(G, shape, axes) * permute(others, tuple(np.argsort(kept + axes).tolist()))
+
+    return record(kernel(x).prod(x.array, axes, keepdim), x, derivative)
+
+
+def _extreme(name: str, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:
+    x = tensor_of(x, name)
+    axes = dims_of(dim, x.array.ndim, name)
+    _not_empty(name, x, axes)
+    shape = x.array.shape
+
+    def derivative(G: Tensor, Y: Tensor) -> Tensor:
+        chosen = (x == _spread(Y, shape, axes)).to(G.dtype)
+        return _spread(G, shape, axes) * chosen / sum(chosen, axes, keepdim=True)
+
+    derivative.__qualname__ = name
+    return record(getattr(kernel(x), name)(x.array, axes, keepdim), x, derivative)
+
+
+def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Y[...] = max[i] X[...,i]
+
+    ∂L/∂X[...,i] = G[...] * (X[...,i] == Y[...]) / Σ[j] (X[...,j] == Y[...])
+
+    Equal largest elements share the gradient evenly. NaN wins.
+    """
+    return _extreme("amax", x, dim, keepdim)
+
+
+def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Y[...] = min[i] X[...,i]
+
+    ∂L/∂X[...,i] = G[...] * (X[...,i] == Y[...]) / Σ[j] (X[...,j] == Y[...])
+
+    Equal smallest elements share the gradient evenly. NaN wins.
+    """
+    return _extreme("amin", x, dim, keepdim)
+
+
+def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """Y[...] = max[i] X[...,i]
+
+    max(x): the largest element of all. max(x, dim): (values, indices) along one dimension; the gradient goes to the
+    element that the index names. max(a, b): the larger of two tensors, elementwise.
+    """
+    return _max_or_min("max", amax, argmax, maximum, x, dim, keepdim)
+
+
+def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """Y[...] = min[i] X[...,i]
+
+    min(x): the smallest element of all. min(x, dim): (values, indices) along one dimension; the gradient goes to the
+    element that the index names. min(a, b): the smaller of two tensors, elementwise.
+    """
+    return _max_or_min("min", amin, argmin, minimum, x, dim, keepdim)
+
+
+def _max_or_min(name: str, of_all: Any, arg: Any, of_two: Any, x: Tensor, dim: Any, keepdim: bool) -> Any:
+    x = tensor_of(x, name)
+    if dim is None:
+        return of_all(x)
+    if isinstance(dim, type(x)) or isinstance(x, type(dim)):
+        return of_two(x, dim)
+    axis = dim_of(dim, x.array.ndim, name)
+    if x.array.ndim == 0:
+        return ValuesAndIndices(x.clone(), constant(np.zeros((), int64)))
+    index = arg(x, axis, keepdim=True)
+    values = gather(x, axis, index)
+    if keepdim:
+        return ValuesAndIndices(values, index)
+    return ValuesAndIndices(values.squeeze(axis), index.squeeze(axis))
+
+
+def _arg(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+    x = tensor_of(x, name)
+    if dim is None:
+        _not_empty(name, x, tuple(range(x.array.ndim)))
+        index = getattr(kernel(x), name)(x.array.reshape(-1), 0, False)
+        return wrap(np.reshape(index, (1,) * x.array.ndim) if keepdim else index)
+    axis = dim_of(dim, x.array.ndim, name)
+    if x.array.ndim == 0:
+        return constant(np.zeros((), int64))
+    _not_empty(name, x, (axis,))
+    return wrap(getattr(kernel(x), name)(x.array, axis, keepdim))
+
+
+def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Y[...] = argmax[i] X[...,i]
+
+    Index (int64) of the first largest element; of the flattened tensor where dim is None.
+    """
+    return _arg("argmax", x, dim, keepdim)
+
+
+def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Y[...] = argmin[i] X[...,i]
+
+    Index (int64) of the first smallest element; of the flattened tensor where dim is None.
+    """
+    return _arg("argmin", x, dim, keepdim)
+
+
+def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Y[...] = max[i] (X[...,i] != 0)"""
+    x = tensor_of(x, "any")
+    return wrap(kernel(x).any(x.array, dims_of(dim, x.array.ndim, "any"), keepdim))
+
+
+def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Y[...] = min[i] (X[...,i] != 0)"""
+    x = tensor_of(x, "all")
+    return wrap(kernel(x).all(x.array, dims_of(dim, x.array.ndim, "all"), keepdim))
+
+
+def var(x: Tensor, dim: Dims = None, *, correction: Number = 1, keepdim: bool = False) -> Tensor:
+    """Y[...] = Σ[i] (X[...,i] - μ[...]) ** 2 / (size(i) - correction)
+
+    μ[...] = mean[i] X[...,i]
+    ∂L/∂X[...,i] = G[...] * 2 * (X[...,i] - μ[...]) / (size(i) - correction)
+
+    correction: 1 for the unbiased estimate (Bessel), 0 for the mean square deviation.
+    """
+    x = floating(x, "var")
+    axes = dims_of(dim, x.array.ndim, "var")
+    shape = x.array.shape
+    n = np.maximum(math.prod(shape[i] for i in axes) - correction, 0).item()
+
+    def derivative(G: Tensor) -> Tensor:
+        return _spread(G, shape, axes) * (x - mean(x, axes or None, keepdim=True)) * (2 / n if n else math.nan)
+
+    return record(kernel(x).var(x.array, axes, correction, keepdim), x, derivative)
+
+
+def std(x: Tensor, dim: Dims = None, *, correction: Number = 1, keepdim: bool = False) -> Tensor:
+    """Y[...] = sqrt(Σ[i] (X[...,i] - μ[...]) ** 2 / (size(i) - correction))
+
+    μ[...] = mean[i] X[...,i]
+    ∂L/∂X[...,i] = 0 if Y[...] == 0 else G[...] * (X[...,i] - μ[...]) / ((size(i) - correction) * Y[...])
+    """
+    x = floating(x, "std")
+    axes = dims_of(dim, x.array.ndim, "std")
+    shape = x.array.shape
+    n = np.maximum(math.prod(shape[i] for i in axes) - correction, 0).item()
+
+    def derivative(G: Tensor, Y: Tensor) -> Tensor:
+        share = where(Y == 0, 0.0, G / where(Y == 0, 1.0, Y)) / n if n else G * math.nan
+        return _spread(share, shape, axes) * (x - mean(x, axes or None, keepdim=True))
+
+    Y = np.sqrt(kernel(x).var(x.array, axes, correction, keepdim))
+    return record(Y, x, derivative)
+
+
+def logsumexp(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Y[...] = log(Σ[i] exp(X[...,i]))
+
+    ∂L/∂X[...,i] = G[...] * exp(X[...,i] - Y[...])
+
+    Computed as max + log Σ exp(x - max), which cannot overflow.
+    """
+    x = floating(x, "logsumexp")
+    axes = dims_of(dim, x.array.ndim, "logsumexp")
+    shape = x.array.shape
+    Y = kernel(x).logsumexp(x.array, axes, keepdim)
+    return record(Y, x, lambda G, Y: _spread(G, shape, axes) * (x - _spread(Y, shape, axes)).exp())
+
+
+def cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Y[...,i] = Σ[j] (X[...,j] if j <= i else 0)
+
+    ∂L/∂X[...,i] = Σ[j] (G[...,j] if j >= i else 0)
+    """
+    x = cast(tensor_of(x, "cumsum"), dtype)
+    axis = dim_of(dim, x.array.ndim, "cumsum")
+    if x.array.dtype.kind in "iub" and dtype is None:
+        x = constant(x.array.astype(int64))
+    if x.array.ndim == 0:
+        return x.clone()
+    return record(kernel(x).cumsum(x.array, axis), x, lambda G: flip(cumsum(flip(G, axis), axis), axis))
+
+
+def norm(x: Tensor, p: Number | str = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Y[...] = (Σ[i] |X[...,i]| ** p) ** (1 / p)
+
+    ∂L/∂X[...,i] = 0 if Y[...] == 0 else G[...] * sign(X[...,i]) * (|X[...,i]| / Y[...]) ** (p - 1)
+
+    p: a number; inf and -inf give the largest and smallest absolute value, 0 counts what is not 0, "fro" is 2.
+    """
+    x = floating(x, "norm")
+    if p == "fro":
+        p = 2
+    if not isinstance(p, (int, float)):
+        raise ValueError(f"norm: p must be a number or 'fro', got {p!r}")
+    if p == math.inf:
+        return amax(abs(x), dim, keepdim)
+    if p == -math.inf:
+        return amin(abs(x), dim, keepdim)
+    if p == 0:
+        return sum((x != 0).to(x.dtype), dim, keepdim)
+    if p == 1:
+        return sum(abs(x), dim, keepdim)
+    axes = dims_of(dim, x.array.ndim, "norm")
+    shape = x.array.shape
+
+    def derivative(G: Tensor, Y: Tensor) -> Tensor:
+        # x / Y ** (p-1) in the form x |x|^(p-2) / Y^(p-1), guarded where a whole row is 0.
+        safe = where(Y == 0, 1.0, Y)
+        share = _spread(where(Y == 0, 0.0, G / pow(safe, p - 1)), shape, axes)
+        return share * x if p == 2 else share * where(x == 0, 0.0, x * pow(where(x == 0, 1.0, abs(x)), p - 2))
+
+    with np.errstate(divide="ignore"):
+        if p == 2:
+            # Scaled by the largest element, so that squares neither overflow nor vanish.
+            top = np.max(np.abs(x.array), axis=axes, keepdims=True, initial=0)
+            scale = np.where((top > 0) & np.isfinite(top), top, 1)
+            Y = np.sqrt(kernel(x).sum(np.square(x.array / scale), axes, True)) * scale
+            Y = Y if keepdim else Y.squeeze(axes)
+        else:
+            Y = kernel(x).sum(np.abs(x.array) ** p, axes, keepdim) ** (1 / p)
+    return record(np.asarray(Y, x.array.dtype), x, derivative)
+
+
+def vector_norm(x: Tensor, ord: Number = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    """Y[...] = (Σ[i] |X[...,i]| ** ord) ** (1 / ord)
+
+    `norm` under the name that PyTorch has in linalg.
+    """
+    return norm(x, ord, dim, keepdim)

@@ -1,0 +1,457 @@
+"""Operations that move elements and compute nothing. Most are views: they share their input's memory."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..tape import record, share, view as record_view
+from ._common import constant, dim_of, promote_all, sizes_of, tensor_of
+
+if TYPE_CHECKING:
+    from .._tensor import Tensor
+
+
+def _new_shape(name: str, shape: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """sizes with its -1 replaced by what is left."""
+    if sum(s == -1 for s in sizes) > 1 or any(s < -1 for s in sizes):
+        raise ValueError(f"{name}: sizes {sizes} may hold one -1 and no other negative number")
+    n = math.prod(shape)
+    if -1 in sizes:
+        known = math.prod(s for s in sizes if s != -1)
+        if known == 0 or n % known:
+            raise ValueError(f"{name}: {n} elements of shape {shape} do not fill shape {sizes}")
+        sizes = tuple(n // known if s == -1 else s for s in sizes)
+    if math.prod(sizes) != n:
+        raise ValueError(f"{name}: shape {shape} has {n} elements, shape {sizes} has {math.prod(sizes)}")
+    return sizes
+
+
+def reshape(x: Tensor, *shape: Any) -> Tensor:
+    """Y.flat[i] = X.flat[i]
+
+    ∂L/∂X.flat[i] = G.flat[i]
+
+    One size may be -1: what is left. A view where the memory allows it, else a copy.
+    """
+    x = tensor_of(x, "reshape")
+    old = x.array.shape
+    Y = x.array.reshape(_new_shape("reshape", old, sizes_of(shape, "reshape")))
+    if Y.base is not None and np.may_share_memory(Y, x.array):
+        return record_view(Y, x, lambda G: reshape(G, old))
+    return record(Y, x, lambda G: reshape(G, old))
+
+
+def view(x: Tensor, *shape: Any) -> Tensor:
+    """Y.flat[i] = X.flat[i]
+
+    ∂L/∂X.flat[i] = G.flat[i]
+
+    As reshape, but never a copy: ValueError where the memory's order does not allow it.
+    """
+    x = tensor_of(x, "view")
+    if len(shape) == 1 and not isinstance(shape[0], (int, np.integer, tuple, list)):
+        raise TypeError(f"view: sizes must be integers, got {shape[0]!r}; to change the dtype use .to(dtype)")
+    y = reshape(x, *shape)
+    if y.array.size and not np.may_share_memory(y.array, x.array):
+        raise ValueError(
+            f"view: shape {x.array.shape} with strides {x.array.strides} cannot be seen as {y.array.shape} "
+            "without a copy; use reshape, or contiguous() first"
+        )
+    return y
+
+
+def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Y.flat[i] = X.flat[i]
+
+    ∂L/∂X.flat[i] = G.flat[i]
+
+    Dimensions start_dim to end_dim become one.
+    """
+    x = tensor_of(x, "flatten")
+    start, end = dim_of(start_dim, x.array.ndim, "flatten"), dim_of(end_dim, x.array.ndim, "flatten")
+    if start > end:
+        raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
+    shape = x.array.shape
+    return reshape(x, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
+
+
+def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """Y.flat[i] = X.flat[i]
+
+    ∂L/∂X.flat[i] = G.flat[i]
+
+    Dimension dim becomes several of these sizes (one may be -1).
+    """
+    x = tensor_of(x, "unflatten")
+    axis, shape = dim_of(dim, x.array.ndim, "unflatten"), x.array.shape
+    new = _new_shape("unflatten", (shape[axis],), sizes_of((tuple(sizes),), "unflatten"))
+    return reshape(x, (*shape[:axis], *new, *shape[axis + 1 :]))
+
+
+def permute(x: Tensor, *dims: Any) -> Tensor:
+    """Y = X with its dimensions in the order dims
+
+    Y.shape[k] = X.shape[dims[k]]; a view.
+    """
+    x = tensor_of(x, "permute")
+    order = sizes_of(dims, "permute")
+    axes = tuple(dim_of(d, x.array.ndim, "permute") for d in order)
+    if sorted(axes) != list(range(x.array.ndim)):
+        raise ValueError(f"permute: dims {order} must name each of the {x.array.ndim} dimensions once")
+    inverse = tuple(sorted(range(len(axes)), key=axes.__getitem__))
+    return record_view(x.array.transpose(axes), x, lambda G: permute(G, inverse))
+
+
+def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Y = X with dimensions dim0 and dim1 exchanged
+
+    A view.
+    """
+    x = tensor_of(x, "transpose")
+    i, j = dim_of(dim0, x.array.ndim, "transpose"), dim_of(dim1, x.array.ndim, "transpose")
+    if x.array.ndim == 0:
+        return record_view(x.array.view(), x, lambda G: G)
+    return record_view(x.array.swapaxes(i, j), x, lambda G: transpose(G, i, j))
+
+
+def t(x: Tensor) -> Tensor:
+    """Y[j,i] = X[i,j]
+
+    ∂L/∂X[i,j] = G[j,i]
+
+    At most two dimensions; a view.
+    """
+    x = tensor_of(x, "t")
+    if x.array.ndim > 2:
+        raise ValueError(f"t: expects at most 2 dimensions, got {x.array.ndim}; use transpose or permute")
+    return record_view(x.array.T, x, lambda G: t(G))
+
+
+def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
+    """Y.flat[i] = X.flat[i]
+
+    ∂L/∂X.flat[i] = G.flat[i]
+
+    Dimensions of size 1 vanish: all of them, or those of `dim` that have size 1.
+    """
+    x = tensor_of(x, "squeeze")
+    shape = x.array.shape
+    if dim is None:
+        asked = set(range(len(shape)))
+    else:
+        asked = {dim_of(d, len(shape), "squeeze") for d in (dim if isinstance(dim, (tuple, list)) else (dim,))}
+    return reshape(x, tuple(n for i, n in enumerate(shape) if n != 1 or i not in asked))
+
+
+def unsqueeze(x: Tensor, dim: int) -> Tensor:
+    """Y.flat[i] = X.flat[i]
+
+    ∂L/∂X.flat[i] = G.flat[i]
+
+    A new dimension of size 1 at dim.
+    """
+    x = tensor_of(x, "unsqueeze")
+    shape = x.array.shape
+    axis = dim_of(dim, len(shape) + 1, "unsqueeze")
+    return reshape(x, (*shape[:axis], 1, *shape[axis:]))
+
+
+def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Y = X repeated to the given shape
+
+    A read-only view; the tape sums the gradient over the repetitions.
+    """
+    x = tensor_of(x, "broadcast_to")
+    sizes = sizes_of((tuple(shape),), "broadcast_to")
+    try:
+        Y = np.broadcast_to(x.array, sizes)
+    except ValueError:
+        raise ValueError(f"broadcast_to: shape {x.array.shape} cannot be repeated to {sizes}") from None
+    return record_view(Y, x, lambda G: G)
+
+
+def expand(x: Tensor, *sizes: Any) -> Tensor:
+    """Y = X repeated to the given sizes
+
+    -1 keeps a dimension's size. A read-only view; the tape sums the gradient over the repetitions.
+    """
+    x = tensor_of(x, "expand")
+    new, old = sizes_of(sizes, "expand"), x.array.shape
+    lead = len(new) - len(old)
+    if lead < 0:
+        raise ValueError(f"expand: {len(new)} sizes for {len(old)} dimensions; give at least one for each")
+    if any(n == -1 for n in new[:lead]):
+        raise ValueError(f"expand: -1 in {new} stands for a dimension that shape {old} does not have")
+    full = tuple(old[i - lead] if n == -1 else n for i, n in enumerate(new))
+    if any(n < 0 for n in full) or any(o not in (1, n) for o, n in zip(old, full[lead:], strict=True)):
+        raise ValueError(f"expand: shape {old} cannot be repeated to {new}; only dimensions of size 1 grow")
+    return broadcast_to(x, full)
+
+
+def repeat(x: Tensor, *sizes: Any) -> Tensor:
+    """Y = X laid side by side, sizes[k] times along dimension k
+
+    A copy (np.tile); a composition of expand and reshape.
+    """
+    x = tensor_of(x, "repeat")
+    times, shape = sizes_of(sizes, "repeat"), x.array.shape
+    if len(times) < len(shape) or any(n < 0 for n in times):
+        raise ValueError(f"repeat: sizes {times} must be 0 or more, at least one for each of {len(shape)} dimensions")
+    shape = (1,) * (len(times) - len(shape)) + shape
+    one = reshape(x, tuple(n for size in shape for n in (1, size)))
+    many = broadcast_to(one, tuple(n for pair in zip(times, shape, strict=True) for n in pair))
+    return reshape(many, tuple(n * size for n, size in zip(times, shape, strict=True)))
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Y = the tensors one after another along dim
+
+    Sizes must agree in the other dimensions. Each gets its own slice of the gradient.
+    """
+    xs = promote_all(tensors, "cat")
+    axis = dim_of(dim, xs[0].array.ndim, "cat")
+    if xs[0].array.ndim == 0:
+        raise ValueError("cat: tensors of 0 dimensions cannot be joined; use stack")
+    first = xs[0].array.shape
+    for i, x in enumerate(xs):
+        shape = x.array.shape
+        if len(shape) != len(first) or shape[:axis] + shape[axis + 1 :] != first[:axis] + first[axis + 1 :]:
+            raise ValueError(
+                f"cat: tensor {i} has shape {shape}, tensor 0 has {first}; they may differ only in dimension {axis}"
+            )
+
+    def slice_of(start: int, n: int) -> Any:
+        return lambda G: narrow(G, axis, start, n)
+
+    inputs: list[Any] = []
+    start = 0
+    for x in xs:
+        inputs += [x, slice_of(start, x.array.shape[axis])]
+        start += x.array.shape[axis]
+    return record(np.concatenate([x.array for x in xs], axis), *inputs)
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Y = the tensors side by side along a new dimension dim
+
+    All of one shape; a composition of unsqueeze and cat.
+    """
+    xs = promote_all(tensors, "stack")
+    for i, x in enumerate(xs):
+        if x.array.shape != xs[0].array.shape:
+            raise ValueError(f"stack: tensor {i} has shape {x.array.shape}, tensor 0 has {xs[0].array.shape}")
+    axis = dim_of(dim, xs[0].array.ndim + 1, "stack")
+    return cat([unsqueeze(x, axis) for x in xs], axis)
+
+
+def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """Y[...,i] = X[...,start + i]
+
+    ∂L/∂X[...,i] = G[...,i - start] if (i >= start) & (i < start + length) else 0
+
+    A view of `length` elements along dim.
+    """
+    x = tensor_of(x, "narrow")
+    axis = dim_of(dim, x.array.ndim, "narrow")
+    if x.array.ndim == 0:
+        raise ValueError("narrow: a tensor of 0 dimensions has nothing to narrow")
+    n = x.array.shape[axis]
+    start, length = operator.index(start), operator.index(length)
+    if start < 0:
+        start += n
+    if not (0 <= start <= n and 0 <= length <= n - start):
+        raise IndexError(f"narrow: start {start} and length {length} do not lie within size {n} of dimension {axis}")
+    before, after = (0,) * axis, (0,) * (x.array.ndim - axis - 1)
+    at = (slice(None),) * axis + (slice(start, start + length),)
+    return record_view(
+        x.array[at], x, lambda G: _pad(G, (*before, start, *after), (*before, n - start - length, *after), 0.0)
+    )
+
+
+def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Y_k = the k-th piece of X along dim
+
+    Views. split_size: the pieces' size (the last may be smaller), or a list of sizes that add up to the whole.
+    """
+    x = tensor_of(x, "split")
+    axis = dim_of(dim, x.array.ndim, "split")
+    if x.array.ndim == 0:
+        raise ValueError("split: a tensor of 0 dimensions cannot be split")
+    n = x.array.shape[axis]
+    if isinstance(split_size, (tuple, list)):
+        sizes = [operator.index(s) for s in split_size]
+        if sum(sizes) != n or any(s < 0 for s in sizes):
+            raise ValueError(f"split: sizes {sizes} must add up to {n}, the size of dimension {axis}")
+    else:
+        size = operator.index(split_size)  # type: ignore[arg-type]
+        if size <= 0 and not (size == 0 and n == 0):
+            raise ValueError(f"split: split_size must be positive, got {size}")
+        sizes = [min(size, n - i) for i in range(0, n, size)] if n else [0]
+    starts = [sum(sizes[:k]) for k in range(len(sizes))]
+    return tuple(narrow(x, axis, start, size) for start, size in zip(starts, sizes, strict=True))
+
+
+def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """Y_k = the k-th of (at most) `chunks` pieces of X along dim
+
+    Views of size ceil(n / chunks), the last may be smaller.
+    """
+    x = tensor_of(x, "chunk")
+    if chunks < 1:
+        raise ValueError(f"chunk: chunks must be positive, got {chunks}")
+    n = x.array.shape[dim_of(dim, x.array.ndim, "chunk")] if x.array.ndim else 0
+    return split(x, max(-(-n // chunks), 1), dim)
+
+
+def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """Y_k = X[...,k]
+
+    Views, one for each index of dim, without that dimension.
+    """
+    x = tensor_of(x, "unbind")
+    axis = dim_of(dim, x.array.ndim, "unbind")
+    if x.array.ndim == 0:
+        raise ValueError("unbind: a tensor of 0 dimensions has nothing to take apart")
+    return tuple(squeeze(narrow(x, axis, k, 1), axis) for k in range(x.array.shape[axis]))
+
+
+def flip(x: Tensor, *dims: Any) -> Tensor:
+    """Y = X with the order along dims reversed
+
+    ∂L/∂X = flip(G, dims). A copy, as PyTorch's.
+    """
+    x = tensor_of(x, "flip")
+    axes = tuple(dim_of(d, x.array.ndim, "flip") for d in sizes_of(dims, "flip"))
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"flip: a dimension appears twice in {dims}")
+    return record(np.flip(x.array, axes if x.array.ndim else ()).copy(), x, lambda G: flip(G, axes))
+
+
+def roll(x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
+    """Y = X moved on by shifts along dims, what falls off the end coming in at the start
+
+    Without dims the flattened tensor is rolled.
+    """
+    x = tensor_of(x, "roll")
+    by = tuple(shifts) if isinstance(shifts, (tuple, list)) else (shifts,)
+    if dims is None:
+        if len(by) != 1:
+            raise ValueError("roll: several shifts need as many dims")
+        return record(np.roll(x.array, by[0]), x, lambda G: roll(G, -by[0]))
+    axes = tuple(
+        dim_of(d, x.array.ndim, "roll") for d in (dims if isinstance(dims, (tuple, list)) else (dims,))
+    )
+    if len(axes) != len(by):
+        raise ValueError(f"roll: {len(by)} shifts for {len(axes)} dims; give one for each")
+    return record(np.roll(x.array, by, axes), x, lambda G: roll(G, tuple(-n for n in by), axes))
+
+
+def tril(x: Tensor, diagonal: int = 0) -> Tensor:
+    """Y[...,i,j] = X[...,i,j] if j <= i + diagonal else 0
+
+    ∂L/∂X[...,i,j] = G[...,i,j] if j <= i + diagonal else 0
+    """
+    x = tensor_of(x, "tril")
+    if x.array.ndim < 2:
+        raise ValueError(f"tril: needs at least 2 dimensions, got {x.array.ndim}")
+    return record(np.tril(x.array, diagonal), x, lambda G: tril(G, diagonal))
+
+
+def triu(x: Tensor, diagonal: int = 0) -> Tensor:
+    """Y[...,i,j] = X[...,i,j] if j >= i + diagonal else 0
+
+    ∂L/∂X[...,i,j] = G[...,i,j] if j >= i + diagonal else 0
+    """
+    x = tensor_of(x, "triu")
+    if x.array.ndim < 2:
+        raise ValueError(f"triu: needs at least 2 dimensions, got {x.array.ndim}")
+    return record(np.triu(x.array, diagonal), x, lambda G: triu(G, diagonal))
+
+
+def diag(x: Tensor, diagonal: int = 0) -> Tensor:
+    """Y = the matrix with X on its diagonal, or the diagonal of the matrix X
+
+    diagonal: 0 the main one, above it positive, below negative.
+    """
+    x = tensor_of(x, "diag")
+    if x.array.ndim == 1:
+        return record(np.diag(x.array, diagonal), x, lambda G: diag(G, diagonal))
+    if x.array.ndim != 2:
+        raise ValueError(f"diag: expects 1 or 2 dimensions, got {x.array.ndim}")
+    rows, columns = x.array.shape
+
+    def derivative(G: Tensor) -> Tensor:
+        full = diag(G, diagonal)  # square, n + |diagonal| wide: cut or filled to the matrix's shape
+        full = narrow(narrow(full, 0, 0, min(rows, full.shape[0])), 1, 0, min(columns, full.shape[1]))
+        return _pad(full, (0, 0), (rows - full.shape[0], columns - full.shape[1]), 0.0)
+
+    return record(np.diag(x.array, diagonal).copy(), x, derivative)
+
+
+def _pad(x: Tensor, low: tuple[int, ...], high: tuple[int, ...], value: float) -> Tensor:
+    """x with so many elements of this value before and after each dimension (negative ones cut)."""
+    shape = x.array.shape
+    Y = np.full(tuple(a + n + b for a, n, b in zip(low, shape, high, strict=True)), value, x.array.dtype)
+    inner = tuple(slice(max(a, 0), max(a, 0) + n + min(a, 0) + min(b, 0)) for a, n, b in zip(low, shape, high))
+    source = tuple(slice(max(-a, 0), n - max(-b, 0)) for a, n, b in zip(low, shape, high))
+    Y[inner] = x.array[source]
+    back = tuple(-a for a in low), tuple(-b for b in high)
+    return record(Y, x, lambda G: _pad(G, *back, 0.0))
+
+
+def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """Y[...,i] = X[...,i - low] if (i >= low) & (i < low + n) else value
+
+    ∂L/∂X[...,i] = G[...,i + low]
+
+    pad: (low, high) of the last dimension, then of the one before it, ...; negative numbers cut. mode: "constant".
+    """
+    x = tensor_of(x, "pad")
+    amounts = sizes_of((tuple(pad),), "pad")
+    if mode != "constant":
+        raise ValueError(f"pad: mode {mode!r} is not supported; use 'constant'")
+    if len(amounts) % 2 or len(amounts) > 2 * x.array.ndim:
+        raise ValueError(f"pad: needs a pair (low, high) for at most {x.array.ndim} dimensions, got {amounts}")
+    rest = (0,) * (x.array.ndim - len(amounts) // 2)
+    low, high = rest + amounts[-2::-2], rest + amounts[::-2]
+    for a, n, b in zip(low, x.array.shape, high, strict=True):
+        if a + n + b < 0 or -a > n or -b > n:
+            raise ValueError(f"pad: {amounts} cuts more from shape {x.array.shape} than there is")
+    return _pad(x, low, high, 0.0 if value is None else value)
+
+
+def clone(x: Tensor) -> Tensor:
+    """Y = X
+
+    ∂L/∂X = G
+
+    A copy with memory of its own.
+    """
+    x = tensor_of(x, "clone")
+    return record(x.array.copy(), x, lambda G: G)
+
+
+def contiguous(x: Tensor) -> Tensor:
+    """Y = X
+
+    ∂L/∂X = G
+
+    x itself where its memory is in row order, else a copy that is.
+    """
+    x = tensor_of(x, "contiguous")
+    return x if x.array.flags.c_contiguous else record(np.ascontiguousarray(x.array), x, lambda G: G)
+
+
+def detach(x: Tensor) -> Tensor:
+    """Y = X
+
+    The same memory, cut off from the tape: nothing flows back through it.
+    """
+    y = constant(tensor_of(x, "detach").array)
+    share(y, x)
+    return y

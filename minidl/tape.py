@@ -1,0 +1,418 @@
+"""The tape: what was computed from what, and the walk back along it.
+
+    record(value, a, da, b, db)      an operation leaves a Node: its inputs and one derivative per input
+    walk(roots)                      from the newest node to the oldest: G flows through every derivative
+
+A Tensor has a node; nodes link nodes, never tensors. An intermediate value lives exactly as long as a derivative
+captured it (its closure) or asked for the result (`lambda G, Y: ...`). There is no recursion and no reference
+cycle: a graph of 100,000 operations is walked in a loop, and it is gone when its last name is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from sys import getrefcount
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ._tensor import Tensor
+
+_TensorClass: Any = None  # class Tensor, once _tensor.py has registered it
+clock = itertools.count(1).__next__  # one clock for all: stamps nodes and writes to memory
+
+
+def register_tensor(cls: type) -> None:
+    """Tell the tape which class its results have (called once, by _tensor.py)."""
+    global _TensorClass
+    _TensorClass = cls
+
+
+class Mode(threading.local):
+    """What this thread records; every thread starts with recording on."""
+
+    recording = True
+    anomaly = False  # detect_anomaly: look at every value for NaN and Inf
+    modules: tuple[str, ...] = ()  # names of the modules whose forward runs now (kept only in anomaly mode)
+
+
+mode = Mode()
+
+
+class Storage:
+    """What tensors that share memory have in common: when it was last written, and who they are."""
+
+    __slots__ = ("written", "sharers")
+
+    def __init__(self) -> None:
+        self.written = 0
+        self.sharers: list[weakref.ref[Tensor]] = []
+
+    def others(self, tensor: Tensor) -> list[Tensor]:
+        """The living tensors, besides this one, that share the memory."""
+        self.sharers = [r for r in self.sharers if r() is not None]
+        return [t for r in self.sharers if (t := r()) is not None and t is not tensor]
+
+
+class Extra:
+    """What only few nodes have: a gradient to keep, hooks, the module that was running."""
+
+    __slots__ = ("grad", "hooks", "retain", "module")
+
+    def __init__(self) -> None:
+        self.grad: Tensor | None = None
+        self.hooks: dict[int, Callable[[Tensor], Tensor | None]] = {}
+        self.retain = False
+        self.module = ""
+
+
+class Node:
+    """One operation on the tape, or a leaf (no inputs).
+
+    inputs   (node, derivative, node, derivative, ...); () for a leaf; None once the graph was freed.
+             For a fused operation (node, node, ...), with `fused` set.
+    result   (array, Storage) where a derivative needs the operation's result, else None
+    stamp    the clock when it was made: parents are always older than children
+    """
+
+    __slots__ = ("inputs", "result", "fused", "shape", "dtype", "stamp", "extra", "__weakref__")
+
+    inputs: tuple[Any, ...] | None
+    result: tuple[Any, Storage] | None
+    fused: Fused | None
+    extra: Extra | None
+
+    def __init__(self, inputs: tuple[Any, ...], array: Any) -> None:
+        self.inputs = inputs
+        self.result = None
+        self.fused = None
+        self.shape = array.shape
+        self.dtype = array.dtype
+        self.stamp = clock()
+        self.extra = None
+
+    @property
+    def name(self) -> str:
+        """The operation's name, read from where its derivative was written."""
+        if self.inputs == ():
+            return "leaf"
+        if self.inputs is None:
+            return "freed"
+        made_by = self.fused.gradients if self.fused else self.inputs[1]
+        return made_by.__qualname__.split(".<locals>")[0]
+
+    def more(self) -> Extra:
+        if self.extra is None:
+            self.extra = Extra()
+        return self.extra
+
+    def parents(self) -> tuple[Node, ...]:
+        if self.inputs is None:
+            raise RuntimeError(
+                "backward: this graph was walked before and its values were freed; "
+                "pass retain_graph=True to the first backward() or grad(), or compute the loss again"
+            )
+        return tuple(n for n in self.inputs if n is not None) if self.fused else self.inputs[::2]
+
+
+class Fused:
+    """A fused operation's gradients in one kernel call, and the plain composition that it equals."""
+
+    __slots__ = ("gradients", "composition", "tensors")
+
+    def __init__(
+        self, gradients: Callable, composition: Callable | None, tensors: tuple[Tensor | None, ...]
+    ) -> None:
+        self.gradients = gradients
+        self.composition = composition
+        self.tensors = tensors
+
+
+# ------------------------------------------------------------------------------------------------ record
+
+
+def wrap(array: Any, node: Node | None = None) -> Tensor:
+    """A Tensor around an array, nothing checked or copied."""
+    t = _TensorClass.__new__(_TensorClass)
+    t.array = array if array.__class__ is np.ndarray else np.asarray(array)
+    t.node = node
+    t.storage = None
+    return t
+
+
+def record(Y: Any, a: Tensor, da: Callable, b: Tensor | None = None, db: Callable | None = None, *more: Any) -> Tensor:
+    """The Tensor of an operation's value Y, with one derivative for each input: record(Y, a, da, b, db, ...).
+
+    A derivative takes G = ∂L/∂Y and gives ∂L/∂(its input), written with the engine's own operations, in the
+    broadcast shape: the walk sums it down to the input's shape and casts it to the input's dtype. One that
+    needs the result is written `lambda G, Y: ...`. Inputs that need no gradient cost nothing.
+    """
+    if mode.anomaly:
+        _look_at(Y, da.__qualname__.split(".<locals>")[0], "forward", mode.modules)
+    if Y.__class__ is not np.ndarray:
+        Y = np.asarray(Y)
+    inputs: tuple[Any, ...] = ()
+    if mode.recording:
+        if a.node is not None:
+            inputs = (a.node, da)
+        if b is not None and b.node is not None:
+            inputs += (b.node, db)
+        for i in range(0, len(more), 2):
+            if more[i].node is not None:
+                inputs += (more[i].node, more[i + 1])
+    y = _TensorClass.__new__(_TensorClass)
+    y.array = Y
+    y.storage = None
+    if not inputs:
+        y.node = None
+        return y
+    y.node = node = Node(inputs, Y)
+    for derivative in inputs[1::2]:
+        if derivative.__code__.co_argcount == 2:
+            y.storage = Storage()
+            node.result = (Y, y.storage)
+            break
+    if mode.anomaly:
+        node.more().module = ".".join(mode.modules)
+    return y
+
+
+def record_fused(
+    Y: Any,
+    inputs: Sequence[Tensor | None],
+    gradients: Callable[[Any, tuple[bool, ...]], Sequence[Any]],
+    composition: Callable[..., Tensor] | None,
+    used: Sequence[Tensor | None] | None = None,
+) -> Tensor:
+    """The Tensor of a fused operation's value Y.
+
+    inputs       the tensors that it is differentiated by (None for one that was not given)
+    gradients    (G array, needed) -> one array or None for each input, all in one kernel call; `needed[i]` tells
+                 whether the i-th is asked for
+    composition  the plain operations of the engine that it equals, a function of the inputs. Second derivatives
+                 walk this one: nobody writes a second derivative by hand. None: `gradients` takes and gives Tensors,
+                 in operations of the engine, and is itself walked (autograd.Function).
+    used         the tensors whose values the gradients read; all inputs unless given
+    """
+    name = gradients.__qualname__.split(".<locals>")[0]
+    if mode.anomaly:
+        _look_at(Y, name, "forward", mode.modules)
+    y = wrap(Y)
+    if mode.recording and any(t is not None and t.node is not None for t in inputs):
+        y.node = node = Node(tuple(None if t is None else t.node for t in inputs), y.array)
+        node.fused = Fused(gradients, composition, tuple(inputs if used is None else used))
+        if mode.anomaly:
+            node.more().module = ".".join(mode.modules)
+    return y
+
+
+def view(array: Any, base: Tensor, derivative: Callable[[Tensor], Tensor]) -> Tensor:
+    """As `record`, for an operation whose value shares the memory of its input."""
+    y = record(array, base, derivative)
+    share(y, base)
+    return y
+
+
+def share(y: Tensor, base: Tensor) -> None:
+    """Let y and base know that they share memory, so that a write to one is seen by the other's derivatives."""
+    if base.storage is None:
+        base.storage = Storage()
+    if not any(r() is base for r in base.storage.sharers):
+        base.storage.sharers.append(weakref.ref(base))
+    y.storage = base.storage
+    y.storage.sharers.append(weakref.ref(y))
+    if len(y.storage.sharers) > 64:
+        y.storage.others(y)  # forgets the dead ones
+
+
+# -------------------------------------------------------------------------------------------------- walk
+
+
+def walk(
+    roots: Iterable[tuple[Node, Tensor]],
+    targets: Sequence[Node] | None = None,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+) -> dict[Node, Tensor]:
+    """Carry the gradients of the roots back, newest node first.
+
+    Without targets, every leaf that is reached accumulates its `.grad`. With targets only what leads to them is
+    computed, and their gradients are returned. `create_graph` records the walk itself, for second derivatives.
+    """
+    grads: dict[Node, Tensor] = {}
+    for node, G in roots:
+        grads[node] = grads[node] + G if node in grads else G
+    order = _newest_first(grads)
+    if targets is None:
+        needed = None
+    else:
+        needed = set(targets)
+        for node in reversed(order):
+            if node not in needed and any(p in needed for p in node.parents()):
+                needed.add(node)
+    found: dict[Node, Tensor] = {}
+    recording, mode.recording = mode.recording, create_graph
+    try:
+        for node in order:
+            G = grads.pop(node, None)
+            if G is None or (needed is not None and node not in needed):
+                continue
+            extra = node.extra
+            if extra is not None:
+                for hook in list(extra.hooks.values()):
+                    replaced = hook(G)
+                    G = G if replaced is None else replaced
+                if extra.retain:
+                    extra.grad = G
+            if targets is not None and node in targets:
+                found[node] = G
+            if node.inputs == ():
+                if targets is None:
+                    _accumulate(node, G, create_graph)
+                continue
+            parts = _fused_parts(node, G, needed, create_graph) if node.fused else _parts(node, G, needed)
+            for parent, g in parts:
+                if g.array.shape != parent.shape:
+                    g = sum_to(g, parent.shape)
+                if g.array.dtype is not parent.dtype and g.array.dtype != parent.dtype:
+                    g = g.to(parent.dtype)
+                if mode.anomaly:
+                    _look_at(g.array, node.name, "backward", (node.extra.module,) if node.extra else ())
+                earlier = grads.get(parent)
+                grads[parent] = g if earlier is None else earlier + g
+            if not retain_graph:
+                node.inputs = node.result = node.fused = None
+            G = g = earlier = parts = None  # type: ignore[assignment]  # only `grads` may hold them now
+    finally:
+        mode.recording = recording
+    return found
+
+
+def _newest_first(roots: Iterable[Node]) -> list[Node]:
+    """Every node that can be reached, by falling stamp: a child always comes before its parents."""
+    seen = set(roots)
+    todo = list(seen)
+    while todo:
+        for parent in todo.pop().parents():
+            if parent not in seen:
+                seen.add(parent)
+                todo.append(parent)
+    return sorted(seen, key=lambda node: node.stamp, reverse=True)
+
+
+def _parts(node: Node, G: Tensor, needed: set[Node] | None) -> Iterable[tuple[Node, Tensor]]:
+    """Each parent with its share of the gradient, one derivative after the other."""
+    inputs = node.inputs
+    assert inputs is not None
+    for i in range(0, len(inputs), 2):
+        parent, derivative = inputs[i], inputs[i + 1]
+        if needed is not None and parent not in needed:
+            continue
+        if derivative.__closure__ is not None:
+            for cell in derivative.__closure__:
+                captured = cell.cell_contents
+                if isinstance(captured, _TensorClass) and captured.storage is not None:
+                    _unchanged(node, captured.storage)
+        if derivative.__code__.co_argcount == 1:
+            yield parent, derivative(G)
+        else:
+            array, storage = node.result  # type: ignore[misc]
+            _unchanged(node, storage)
+            Y = wrap(array, node if mode.recording else None)
+            Y.storage = storage
+            yield parent, derivative(G, Y)
+
+
+def _fused_parts(
+    node: Node, G: Tensor, needed: set[Node] | None, create_graph: bool
+) -> Iterable[tuple[Node, Tensor]]:
+    """As `_parts`: one kernel for all gradients, or, when they are to be differentiated again, the composition."""
+    fused, inputs = node.fused, node.inputs
+    assert fused is not None and inputs is not None
+    for tensor in fused.tensors:
+        if tensor is not None and tensor.storage is not None:
+            _unchanged(node, tensor.storage)
+    asked = tuple(p is not None and (needed is None or p in needed) for p in inputs)
+    if fused.composition is None:
+        gradients = fused.gradients(G, asked)
+        return [(p, g) for p, g, ask in zip(inputs, gradients, asked, strict=True) if ask and g is not None]
+    if not create_graph:
+        arrays = fused.gradients(G.array, asked)
+        return [(p, wrap(g)) for p, g, ask in zip(inputs, arrays, asked, strict=True) if ask]
+    # Fresh leaves' places are taken by the inputs themselves, cut off from their past: the composition's own tape.
+    stand_ins = [None if t is None else _identity(t) for t in fused.tensors]
+    Y = fused.composition(*stand_ins)
+    asked_nodes = [s.node for s, ask in zip(stand_ins, asked, strict=True) if ask and s is not None and s.node]
+    found = walk([(Y.node, G)], asked_nodes, retain_graph=True, create_graph=True) if Y.node else {}
+    parts = []
+    for parent, stand_in, ask in zip(inputs, stand_ins, asked, strict=True):
+        if ask and stand_in is not None and stand_in.node in found:
+            parts.append((parent, found[stand_in.node]))
+    return parts
+
+
+def _identity(x: Tensor) -> Tensor:
+    """x again, as a node of its own that leads back to x."""
+    return record(x.array, x, lambda G: G) if x.node is not None else x
+
+
+def _unchanged(node: Node, storage: Storage) -> None:
+    if storage.written > node.stamp:
+        raise RuntimeError(
+            f"backward: a tensor that the derivative of {node.name} needs was changed in place after {node.name} "
+            f"used it; use an operation that makes a new tensor (x = x + 1, not x += 1), or change a clone()"
+        )
+
+
+def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Undo broadcasting: sum g over the axes along which an input of this shape was repeated."""
+    lead = g.array.ndim - len(shape)
+    repeated = tuple(range(lead)) + tuple(
+        lead + i for i, size in enumerate(shape) if size == 1 and g.array.shape[lead + i] != 1
+    )
+    if repeated:
+        g = g.sum(repeated, keepdim=True)
+    return g.reshape(shape) if g.array.shape != shape else g
+
+
+def _accumulate(leaf: Node, G: Tensor, create_graph: bool) -> None:
+    """leaf.grad ← leaf.grad + G. The first G is kept as it is where nothing else can see it, else copied."""
+    extra = leaf.more()
+    if extra.grad is None:
+        if G.node is None and (getrefcount(G) > _SOLE or G.array.base is not None or not G.array.flags.writeable):
+            G = wrap(G.array.copy())
+        extra.grad = G
+    elif create_graph or extra.grad.node is not None:
+        extra.grad = extra.grad + G
+    else:
+        extra.grad.add_(G)
+
+
+def _count_references() -> int:
+    """What getrefcount says in `_accumulate` of a gradient that only the walk holds."""
+
+    def inner(G: object) -> int:
+        return getrefcount(G)
+
+    G = object()
+    return inner(G)
+
+
+_SOLE = _count_references()
+
+
+def _look_at(value: Any, name: str, direction: str, modules: tuple[str, ...]) -> None:
+    """In anomaly mode: raise at the first NaN or Inf, naming the operation and the module."""
+    value = np.asarray(value)
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        what = "NaN" if np.isnan(value).any() else "Inf"
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0]) if value.ndim else ()
+        where = ".".join(m for m in modules if m)
+        raise FloatingPointError(
+            f"{direction}: {name} made the first {what}, at index {index} of shape {value.shape}"
+            + (f", in module {where}" if where else "")
+        )
