@@ -27,7 +27,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from minidl._tensor import Tensor, from_numpy
+from minidl._creation import from_numpy
+from minidl._tensor import Tensor
 
 __all__ = ["atomic_write", "load", "load_arrays", "save", "save_arrays"]
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-import minidl
+from minidl.cli.options import version
 from minidl.kernels import build
 
 __all__ = ["run_doctor"]
@@ -27,7 +27,7 @@ OPTIONAL = {
 def run_doctor() -> int:
     """Print the report; 0 where nothing needed is missing, else 1."""
     info = build.build_info()
-    line("minidl", minidl.__version__)
+    line("minidl", version())
     line("Python", f"{platform.python_version()} ({sys.executable})")
     line("NumPy", importlib.metadata.version("numpy"))
     line("machine", f"{platform.system()} {platform.machine()}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib.metadata
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-__all__ = ["UsageError", "parse"]
+__all__ = ["UsageError", "parse", "version"]
 
 TRAIN_EXAMPLES = """\
 examples:
@@ -59,10 +60,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def build_parser() -> tuple[Parser, dict[str, Parser]]:
     """The parser, and those of the commands by name."""
-    from minidl import __version__
-
     parser = Parser("minidl", description="Deep learning from scratch: train small networks, and see every formula that runs.")
-    parser.add_argument("--version", action="version", version=f"minidl {__version__}")
+    parser.add_argument("--version", action="version", version=f"minidl {version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
 
     train = commands.add_parser("train", help="train a model", description="Train a model.", epilog=TRAIN_EXAMPLES)
@@ -110,6 +109,14 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     commands.add_parser("doctor", help="say what is there, what is missing and what to type",
                         description="Say what is there, what is missing and what to type.")
     return parser, dict(commands.choices)
+
+
+def version() -> str:
+    """The installed version; a checkout that was never installed has none."""
+    try:
+        return importlib.metadata.version("minidl")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 def machine(parser: Any) -> None:

@@ -14,7 +14,7 @@ from minidl import models, train
 from minidl.cli.answering import describe, measure, result_line
 from minidl.cli.folder import RunFolder, write_json
 from minidl.cli.machine import MACHINE, describe_machine
-from minidl.cli.options import UsageError
+from minidl.cli.options import UsageError, version
 from minidl.cli.preparing import Task, make_loss, make_model, make_optimizer, make_penalty, make_schedule, prepare
 from minidl.cli.setting import data_name, settle
 from minidl.serialization import save_arrays
@@ -46,7 +46,7 @@ def run_training(options: argparse.Namespace) -> int:
         settings = settle(given)
         task = prepare(settings, quiet)
         config = {
-            "minidl": minidl.__version__,
+            "minidl": version(),
             "settings": settings,
             "model": make_model(settings, task.parts.shape, task.outputs),
             "data": {**describe(task), "fingerprint": task.fingerprint()},
