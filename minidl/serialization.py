@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -131,31 +131,46 @@ def _read(file: BinaryIO, path: Path, size: int) -> tuple[dict[str, np.ndarray],
     try:
         header = json.loads(text)
         metadata = dict(header.pop("__metadata__", {}))
-        entries = sorted(header.items(), key=lambda item: item[1]["data_offsets"])
-        arrays, offset = {}, 0
-        for name, entry in entries:
-            dtype, shape, (begin, end) = _dtype(entry["dtype"]), tuple(map(int, entry["shape"])), entry["data_offsets"]
-            if begin != offset or end - begin != math.prod(shape) * dtype.itemsize or min(shape, default=0) < 0:
-                raise broken(f"the header's sizes for {name!r} do not fit together")
-            arrays[name], offset = (dtype, shape), end
-    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, KeyError, TypeError, RecursionError):
+        entries = sorted((_entry(name, **entry) for name, entry in header.items()), key=lambda one: (one.begin, one.end))
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         raise broken("its header is not the JSON of that format") from None
+    offset = 0
+    for one in entries:
+        size_told = one.end - one.begin
+        if one.begin != offset or size_told != math.prod(one.shape) * one.dtype.itemsize or min(one.shape, default=0) < 0:
+            raise broken(f"the header's sizes for {one.name!r} do not fit together")
+        offset = one.end
     if 8 + length + offset != size:
         raise broken(f"its header speaks of {8 + length + offset} bytes and it has {size}")
     expected = metadata.pop("crc32", None)
     total = zlib.crc32(_with_sum(text, str(expected), NO_SUM))
     result = {}
-    for name, (dtype, shape) in arrays.items():
-        array = np.empty(shape, dtype)
+    for one in entries:
+        array = np.empty(one.shape, one.dtype)
         if array.nbytes:
             part = memoryview(array.reshape(-1).view(np.uint8))
             if file.readinto(part) != array.nbytes:  # type: ignore[attr-defined]
-                raise broken(f"{name!r} ends early")
+                raise broken(f"{one.name!r} ends early")
             total = zlib.crc32(part, total)
-        result[name] = array
+        result[one.name] = array
     if expected is not None and expected != f"{total:08x}":
         raise broken("its check sum is wrong")
     return result, metadata
+
+
+class _Entry(NamedTuple):
+    """Where a tensor is in the file, and what."""
+
+    name: str
+    begin: int
+    end: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def _entry(name: str, dtype: str, shape: list[int], data_offsets: list[int]) -> _Entry:
+    begin, end = map(int, data_offsets)
+    return _Entry(name, begin, end, tuple(map(int, shape)), _dtype(dtype))
 
 
 def _dtype(code: str) -> np.dtype:

@@ -195,7 +195,7 @@ def test_wrong_commands(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(("content", "sentence"), [
     ("a,b,kind\n1,2,x\n1,2\n", "line 3 has 2 fields and line 1 has 3"),
     ("a,b,kind\n1,two,x\n1,2,y\n", "line 2, column 2 ('b'): 'two' is not a number"),
-    ("a,b,kind\n", "no rows"),
+    ("a,b,kind\n", "line 1"),
     ("", "is empty"),
     ("a,b,kind\n" + "1,inf,x\n" * 9, "infinite"),
     ("a,b,kind\n" + "1,2,x\n" * 9 + "1,2,\n", "line 11, column 3 ('kind'): the label is missing"),
@@ -315,10 +315,10 @@ def test_a_full_disk(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
             raise OSError(28, "No space left on device")
         real(handle)
 
-    monkeypatch.setattr(serialization.os, "fsync", full)
-    sentence = fails(capsys, "train", *QUICK, "--quiet", "--out", "r", code=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(serialization.os, "fsync", full)
+        sentence = fails(capsys, "train", *QUICK, "--quiet", "--out", "r", code=1)
     assert "the disk is full; free some space" in sentence
-    monkeypatch.undo()
     assert not list(Path("r").glob(".*"))
     assert main(["train", "--resume", "r", "--quiet"]) == 0
 

@@ -11,6 +11,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+import numpy as np
+
 from minidl.cli.options import UsageError, parse
 
 __all__ = ["main"]
@@ -22,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return dispatch(given)
+        with np.errstate(all="ignore"):  # a loss that overflows has a sentence of its own
+            return dispatch(given)
     except KeyboardInterrupt:
         return complain("minidl: interrupted", INTERRUPTED)
     except UsageError as error:
@@ -33,12 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return complain("minidl: out of memory; use a smaller --batch-size or a smaller model", FAILURE)
     except (FileNotFoundError, ValueError) as error:
-        return complain(f"minidl: {error}", BAD_INPUT)
+        return complain(str(error), BAD_INPUT)
     except (OSError, FloatingPointError) as error:
-        return complain(f"minidl: {error}", FAILURE)
+        return complain(str(error), FAILURE)
     except Exception as error:
         sentence = " ".join(str(error).split())
-        return complain(f"minidl: {type(error).__name__}: {sentence}; MINIDL_TRACEBACK=1 shows where", FAILURE)
+        return complain(f"{type(error).__name__}: {sentence}; MINIDL_TRACEBACK=1 shows where", FAILURE)
 
 
 def dispatch(arguments: Sequence[str]) -> int:
@@ -68,5 +71,5 @@ def complain(sentence: str, code: int) -> int:
     if os.environ.get("MINIDL_TRACEBACK"):
         traceback.print_exc()
     sentence = " ".join(sentence.split())
-    print(sentence, file=sys.stderr)
+    print(sentence if sentence.startswith("minidl") else f"minidl: {sentence}", file=sys.stderr)
     return code

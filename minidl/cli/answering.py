@@ -160,7 +160,12 @@ def read_inputs(path: str, about: dict[str, Any]) -> np.ndarray:
 
 def read_table(path: str, features: list[str], shape: tuple[int, ...]) -> np.ndarray:
     """The model's columns, by their names where the file has them, else by their number."""
-    table = read_csv(path, label=None, columns=features if named(path, features) else None)
+    try:
+        table = read_csv(path, label=None, columns=features or None)
+    except DataError as error:
+        if "no header line" not in str(error):
+            raise
+        table = read_csv(path, label=None)
     count = int(np.prod(shape))
     if table.x.shape[1] != count:
         raise UsageError(
@@ -169,12 +174,3 @@ def read_table(path: str, features: list[str], shape: tuple[int, ...]) -> np.nda
             + "; leave the label column out or give the columns their names"
         )
     return table.x.reshape(len(table.x), *shape)
-
-
-def named(path: str, features: list[str]) -> bool:
-    """Whether the first line holds all the model's column names."""
-    try:
-        read_csv(path, label=None, header=True, columns=features)
-    except DataError as error:
-        return bool(features) and "there is no column" not in str(error)
-    return bool(features)

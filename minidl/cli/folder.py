@@ -10,9 +10,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +32,6 @@ class RunFolder:
         self.path, self.config = path, config
         self.checkpoint, self.history, self.model = path / "checkpoint.safetensors", path / "history.csv", path / "model.safetensors"
         self.curves, self.confusion, self.result = path / "curves.png", path / "confusion.png", path / "result.json"
-        self._lock = -1
-
     @classmethod
     def create(cls, config: dict[str, Any], wanted: str | None, name: str) -> RunFolder:
         """Make a folder with its config.json: `wanted`, or runs/NAME-NNN with the first free number.
@@ -64,8 +65,9 @@ class RunFolder:
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
             reason = error.strerror or str(error)
-            raise type(error)(f"minidl train: cannot make the run folder {target}: {reason}; choose another place with --out") from error
-        return cls(target, config).lock()
+            kind = OSError if error.errno == errno.ENOSPC else UsageError
+            raise kind(f"minidl train: cannot make the run folder {target}: {reason}; choose another place with --out") from error
+        return cls(target, config)
 
     @classmethod
     def open(cls, path: str, command: str) -> RunFolder:
@@ -89,26 +91,33 @@ class RunFolder:
             raise UsageError(f"minidl {command}: {folder / 'config.json'} cannot be read ({error}); put it right or train anew") from None
         return cls(folder, config)
 
-    def lock(self) -> RunFolder:
-        """Hold the folder until the process ends, however it ends, and clear away what a killed one left.
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for a while, at most until the process ends, however it ends; clear away what a killed one left.
 
         Raises:
             UsageError: another process trains there.
         """
+        handle = -1
         try:
             import fcntl
+
+            handle = os.open(self.path, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except ImportError:  # Windows
-            return self
-        self._lock = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            pass
         except BlockingIOError:
+            os.close(handle)
             raise UsageError(f"minidl train: another process trains in {self.path}; wait for it or stop it first") from None
         except OSError:  # a file system without locks
             pass
-        for leftover in self.path.glob(".*.partial"):
-            leftover.unlink(missing_ok=True)
-        return self
+        try:
+            for leftover in self.path.glob(".*.partial"):
+                leftover.unlink(missing_ok=True)
+            yield
+        finally:
+            if handle >= 0:
+                os.close(handle)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

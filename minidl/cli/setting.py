@@ -67,9 +67,9 @@ def contradictions(given: Settings, settings: Settings, table: bool) -> list[str
     """What an option cannot do here, and what can."""
     model, source, optimizer = settings["model"], given.get("data", "digits"), settings["optimizer"]
     problems = []
-    if source not in NAMED and not Path(source).expanduser().exists():
+    if source not in NAMED and not (source and Path(source).expanduser().exists()):
         problems.append(
-            f"--data {source} is neither a file or folder that exists nor one of {', '.join(NAMED)}; check the name and the path"
+            f"--data {source or repr(source)} is neither a file or folder that exists nor one of {', '.join(NAMED)}; check the name and the path"
         )
     for option in ("label", "task", "missing"):
         if option in given and not table:

@@ -33,7 +33,7 @@ def run_training(options: argparse.Namespace) -> int:
     if resumed is not None:
         for name in given:
             raise UsageError(f"minidl train: --resume goes on with the run's own options; leave out --{name.replace('_', '-')}")
-        folder = RunFolder.open(resumed, "train").lock()
+        folder = RunFolder.open(resumed, "train")
         config = folder.config
         task = prepare(config["settings"], quiet)
         if task.fingerprint() != config["data"]["fingerprint"]:
@@ -55,7 +55,8 @@ def run_training(options: argparse.Namespace) -> int:
         models.build(config["model"])  # a model that cannot be built leaves no folder behind
         folder = RunFolder.create(config, wanted, f"{data_name(settings['data'])}-{settings['model']}")
     try:
-        return _train(folder, task, quiet, resumed is not None)
+        with folder.lock():
+            return _train(folder, task, quiet, resumed is not None)
     except KeyboardInterrupt:
         kept = saved_epoch(folder.checkpoint)
         what = f"the run is kept up to epoch {kept}; go on with" if kept else "no epoch was finished; begin again with"
