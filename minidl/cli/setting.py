@@ -22,8 +22,8 @@ DEFAULTS: Settings = {
 }  # fmt: skip
 RATES = {"gd": 0.5, "sgd": 0.05, "adam": 0.001, "adamw": 0.001}
 RECIPES: dict[tuple[str, str], Settings] = {
-    ("digits", "cnn"): {"epochs": 40, "batch_size": 32, "dropout": 0.2, "augment_shift": 1},
-    ("digits", "mlp"): {"epochs": 60, "batch_size": 32, "dropout": 0.2},
+    ("digits", "cnn"): {"lr": 0.003, "epochs": 20, "batch_size": 32, "dropout": 0.3},
+    ("digits", "mlp"): {"epochs": 30, "batch_size": 32, "dropout": 0.2},
     ("digits", "linear"): {"epochs": 40, "batch_size": 32},
     ("mnist", "linear"): {"epochs": 15, "batch_size": 128},
     ("mnist", "mlp"): {"epochs": 20, "batch_size": 128, "dropout": 0.2},
@@ -48,6 +48,8 @@ def settle(given: Settings) -> Settings:
     recipe = RECIPES.get(("mnist" if source == "fashion-mnist" else source, model), {})
     settings = {**DEFAULTS, **recipe, **given, "model": model}
     settings["hidden"] = [units for part in given["hidden"] for units in part] if "hidden" in given else HIDDEN[model]
+    if "lr" not in given and settings["optimizer"] != recipe.get("optimizer", "adam"):
+        settings["lr"] = RATES[settings["optimizer"]]  # a recipe's rate is for its own optimizer
     settings.setdefault("lr", RATES[settings["optimizer"]])
     if settings["optimizer"] == "adamw" and "weight_decay" not in given:
         settings["weight_decay"] = 0.01
