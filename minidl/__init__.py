@@ -39,7 +39,9 @@ from .random import Generator, manual_seed
 
 float, int, bool = float32, int32, bool_  # PyTorch's names; after every use of Python's own
 
-_LAZY = {"nn", "optim", "losses", "penalties", "utils", "data", "models", "train", "explain", "serialization", "linalg", "cuda"}
+_LAZY = {
+    "cuda", "data", "explain", "linalg", "losses", "models", "nn", "optim", "penalties", "serialization", "train", "utils",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -10,22 +10,23 @@ from typing import Any
 
 import numpy as np
 
-DType = np.dtype
-float64 = double = np.dtype(np.float64)
-float32 = np.dtype(np.float32)
-float16 = half = np.dtype(np.float16)
-int64 = long = np.dtype(np.int64)
-int32 = np.dtype(np.int32)
-int16 = np.dtype(np.int16)
-uint8 = np.dtype(np.uint8)
-bool_ = np.dtype(np.bool_)
+DType = np.dtype[Any]
+float64: DType = np.dtype(np.float64)
+float32: DType = np.dtype(np.float32)
+float16: DType = np.dtype(np.float16)
+int64: DType = np.dtype(np.int64)
+int32: DType = np.dtype(np.int32)
+int16: DType = np.dtype(np.int16)
+uint8: DType = np.dtype(np.uint8)
+bool_: DType = np.dtype(np.bool_)
+double, half, long = float64, float16, int64
 
-NAMES = {
+NAMES: dict[str, DType] = {
     "float64": float64, "double": float64, "float32": float32, "float": float32, "float16": float16, "half": float16,
     "int64": int64, "long": int64, "int32": int32, "int": int32, "int16": int16, "uint8": uint8, "bool": bool_,
 }  # fmt: skip
 SUPPORTED = {float64, float32, float16, int64, int32, int16, uint8, bool_}
-_FROM_PYTHON = {builtins.bool: bool_, builtins.int: int64, builtins.float: float32}
+_FROM_PYTHON: dict[Any, DType] = {builtins.bool: bool_, builtins.int: int64, builtins.float: float32}
 
 
 def bfloat16() -> DType:
@@ -39,10 +40,11 @@ def bfloat16() -> DType:
 
 def as_dtype(dtype: Any) -> DType:
     """A dtype from minidl's, NumPy's or Python's name for it; TypeError names what is supported."""
-    if dtype in _FROM_PYTHON:
+    if isinstance(dtype, type) and dtype in _FROM_PYTHON:
         return _FROM_PYTHON[dtype]
     if isinstance(dtype, str) and dtype in NAMES:
         return NAMES[dtype]
+    found: DType | None
     try:
         found = np.dtype(dtype)
     except TypeError:

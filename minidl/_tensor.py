@@ -17,9 +17,10 @@ from .tape import Node, Storage, clock, mode, share, wrap
 class device:
     """Where a tensor lives: device("cpu"). Equal devices compare equal, also with their name."""
 
-    def __init__(self, type: str | device = "cpu", index: int | None = None) -> None:
-        name = type.type if isinstance(type, device) else str(type)
-        self.type, _, number = name.partition(":")
+    def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
+        name = str(type)
+        kind, _, number = name.partition(":")
+        self.type: str = kind
         self.index = int(number) if number.isdigit() else index
         if self.type not in ("cpu", "cuda"):
             raise ValueError(f"device: {name!r} is unknown; use 'cpu'")
@@ -271,9 +272,7 @@ class Tensor:
         gradient: ∂L/∂self, of self's shape; may be left out for a single number. The graph is freed on the way
         unless retain_graph; create_graph records the walk, so that gradients can be differentiated again.
         """
-        from .autograd import backward
-
-        backward(self, gradient, retain_graph, create_graph, inputs)
+        tape.backward(self, gradient, retain_graph, create_graph, inputs)
 
     def retain_grad(self) -> None:
         """Keep `.grad` here too, though this is no leaf."""
@@ -397,7 +396,7 @@ class Tensor:
                 )
         if not self.array.flags.writeable:
             raise RuntimeError(
-                f"{name}: several elements of this tensor share one place in memory (expand, broadcast_to); clone() it first"
+                f"{name}: several elements of this tensor share one place in memory (expand); clone() it first"
             )
         if self.storage is None:
             self.storage = Storage()
@@ -491,21 +490,25 @@ class Tensor:
     def zero_(self) -> Tensor:
         return self.fill_(0)
 
-    def uniform_(self, a: float = 0.0, b: float = 1.0, *, generator: random.Generator | None = None) -> Tensor:
+    def uniform_(
+        self, a: builtins.float = 0.0, b: builtins.float = 1.0, *, generator: random.Generator | None = None
+    ) -> Tensor:
         """Fill with random numbers, uniform in [a, b)."""
         if not a <= b:
             raise ValueError(f"uniform_: a = {a} must not exceed b = {b}")
         u = random.uniform(self.array.shape, self.array.dtype, generator)
         return self._write("uniform_", wrap((u * (b - a) + a).astype(self.array.dtype, copy=False)))
 
-    def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: random.Generator | None = None) -> Tensor:
+    def normal_(
+        self, mean: builtins.float = 0.0, std: builtins.float = 1.0, *, generator: random.Generator | None = None
+    ) -> Tensor:
         """Fill with normally distributed random numbers."""
         if not std >= 0:
             raise ValueError(f"normal_: std must be 0 or more, got {std}")
         z = random.normal(self.array.shape, self.array.dtype, generator)
         return self._write("normal_", wrap((z * std + mean).astype(self.array.dtype, copy=False)))
 
-    def bernoulli_(self, p: float = 0.5, *, generator: random.Generator | None = None) -> Tensor:
+    def bernoulli_(self, p: builtins.float = 0.5, *, generator: random.Generator | None = None) -> Tensor:
         """Fill with ones (probability p) and zeros."""
         if not 0 <= p <= 1:
             raise ValueError(f"bernoulli_: p must be a probability from 0 to 1, got {p}")
@@ -668,7 +671,7 @@ def _array_of(data: Any, name: str) -> np.ndarray:
     try:
         array = np.asarray(data)
     except ValueError:
-        raise ValueError(f"{name}: the nested sequences have unequal lengths, so they form no rectangular tensor") from None
+        raise ValueError(f"{name}: the nested sequences have unequal lengths; make them rectangular") from None
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise TypeError(f"{name}: cannot make a tensor of {array.dtype.name} data; give numbers")
     return array

@@ -12,7 +12,7 @@ import numpy as np
 from . import tape
 from ._dtypes import float64
 from ._tensor import Tensor
-from .tape import mode, wrap
+from .tape import backward, mode, nodes_of, seed, wrap
 
 # ------------------------------------------------------------------------------------- recording on and off
 
@@ -69,72 +69,11 @@ def is_grad_enabled() -> bool:
     return mode.recording
 
 
-# ------------------------------------------------------------------------------------------ backward and grad
-
-
-def _seed(name: str, y: Any, gradient: Tensor | None) -> Tensor:
-    """∂L/∂y to start from: 1 for a single number."""
-    if not isinstance(y, Tensor):
-        raise TypeError(f"{name}: expected a Tensor, got {type(y).__name__}")
-    if y.node is None:
-        raise RuntimeError(
-            f"{name}: the tensor was not computed from anything that requires a gradient; create a leaf with "
-            "requires_grad=True, and compute outside no_grad()"
-        )
-    if gradient is None:
-        if y.array.size != 1:
-            raise RuntimeError(
-                f"{name}: shape {y.shape} is no single number; take .sum() or .mean() first, or pass the gradient"
-            )
-        return wrap(np.ones_like(y.array))
-    if not isinstance(gradient, Tensor):
-        gradient = wrap(np.asarray(gradient, y.dtype))
-    if gradient.array.shape != y.array.shape:
-        raise ValueError(f"{name}: the gradient has shape {gradient.shape}, the tensor {y.shape}; they must agree")
-    return gradient.to(y.dtype)
+# ------------------------------------------------------------------------------------------------------ grad
 
 
 def _list(x: Any) -> list[Any]:
     return list(x) if isinstance(x, (list, tuple)) else [x]
-
-
-def backward(
-    tensors: Tensor | Sequence[Tensor],
-    grad_tensors: Any = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    inputs: Tensor | Sequence[Tensor] | None = None,
-) -> None:
-    """Add the gradients of the tensors to the `.grad` of the leaves that they were computed from.
-
-    grad_tensors: ∂L/∂ each tensor, None for a single number. inputs: only these get a gradient.
-    """
-    ys = _list(tensors)
-    seeds = _list(grad_tensors) if grad_tensors is not None else [None] * len(ys)
-    if len(seeds) != len(ys):
-        raise ValueError(f"backward: {len(seeds)} gradients for {len(ys)} tensors")
-    roots = [(y.node, _seed("backward", y, g)) if isinstance(y, Tensor) else (None, _seed("backward", y, g))
-             for y, g in zip(ys, seeds, strict=True)]  # fmt: skip
-    retain = create_graph if retain_graph is None else retain_graph
-    if inputs is None:
-        tape.walk(roots, None, retain, create_graph)  # type: ignore[arg-type]
-        return
-    targets = _nodes("backward", _list(inputs))
-    found = tape.walk(roots, targets, retain, create_graph)  # type: ignore[arg-type]
-    for node in targets:
-        if node in found:
-            tape._accumulate(node, found[node], create_graph)
-
-
-def _nodes(name: str, inputs: list[Any]) -> list[tape.Node]:
-    nodes = []
-    for i, x in enumerate(inputs):
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{name}: input {i} is {type(x).__name__}, not a Tensor")
-        if x.node is None:
-            raise RuntimeError(f"{name}: input {i} does not require a gradient; create it with requires_grad=True")
-        nodes.append(x.node)
-    return nodes
 
 
 def grad(
@@ -155,8 +94,8 @@ def grad(
     seeds = _list(grad_outputs) if grad_outputs is not None else [None] * len(ys)
     if len(seeds) != len(ys):
         raise ValueError(f"grad: {len(seeds)} grad_outputs for {len(ys)} outputs")
-    seeded = [_seed("grad", y, g) for y, g in zip(ys, seeds, strict=True)]
-    nodes = _nodes("grad", xs)
+    seeded = [seed("grad", y, g) for y, g in zip(ys, seeds, strict=True)]
+    nodes = nodes_of("grad", xs)
     retain = create_graph if retain_graph is None else retain_graph
     found = tape.walk([(y.node, g) for y, g in zip(ys, seeded, strict=True)], nodes, retain, create_graph)
     result: list[Tensor | None] = []
@@ -196,7 +135,7 @@ class Context:
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
         raise RuntimeError(
-            "mark_non_differentiable: every result of a Function is differentiable here; compute such results outside it"
+            "mark_non_differentiable: every result of a Function is differentiable; compute others outside it"
         )
 
 
@@ -238,7 +177,7 @@ class Function:
         outputs = result if isinstance(result, tuple) else (result,)
         for out in outputs:
             if not isinstance(out, Tensor):
-                raise TypeError(f"{cls.__name__}.forward: must give a Tensor or a tuple of them, got {type(out).__name__}")
+                raise TypeError(f"{cls.__name__}.forward: must give Tensors, got {type(out).__name__}")
         sizes = [out.array.size for out in outputs]
 
         def gradients(G: Tensor, needed: tuple[bool, ...]) -> list[Any]:
@@ -270,19 +209,19 @@ class Function:
             y = tape.record_fused(outputs[0].array, tensors, gradients, None, used)
             if any(outputs[0] is t for t in tensors):
                 y = tape.record_fused(outputs[0].array.copy(), tensors, gradients, None, used)
-            joint, results = y, (y,)
+            joint, results = y, [y]
         else:
             # One node for all results: they are pieces of one long vector.
             flat = np.concatenate([out.array.reshape(-1) for out in outputs])
             joint = tape.record_fused(flat, tensors, gradients, None, used)
             parts = joint.split(sizes)
-            results = tuple(p.reshape(shape) for p, shape in zip(parts, outputs_shapes, strict=True))
+            results = [p.reshape(shape) for p, shape in zip(parts, outputs_shapes, strict=True)]
         if joint.node is not None:
             node = weakref.ref(joint.node)
             for i, k in saved_outputs.items():
                 ctx._outputs[i] = _reborn(outputs[k].array, node, sizes, k, outputs_shapes[k])
             ctx._saved = tuple(None if i in saved_outputs else t for i, t in enumerate(ctx._saved))
-        return results if isinstance(result, tuple) else results[0]
+        return tuple(results) if isinstance(result, tuple) else results[0]
 
 
 def _reborn(array: Any, node: Any, sizes: list[int], k: int, shape: tuple[int, ...]) -> Callable[[], Tensor]:
@@ -331,9 +270,10 @@ def gradcheck(
             continue
         analytic = [np.zeros((y.array.size, x.array.size)) for _, x in checked]
         for row in range(y.array.size):
-            seed = np.zeros(y.array.size)
-            seed[row] = 1
-            found = grad(y, [x for _, x in checked], wrap(seed.reshape(y.shape)), retain_graph=True, allow_unused=True)
+            one = np.zeros(y.array.size)
+            one[row] = 1
+            G = wrap(one.reshape(y.shape))
+            found = grad(y, [x for _, x in checked], G, retain_graph=True, allow_unused=True)
             for table, g in zip(analytic, found, strict=True):
                 if g is not None:
                     table[row] = g.array.reshape(-1)
@@ -403,9 +343,11 @@ class detect_anomaly(ContextDecorator):
     def __enter__(self) -> None:
         self._before.append(mode.anomaly)
         mode.anomaly = self._check
+        tape.watched += 1
 
     def __exit__(self, *error: Any) -> None:
         mode.anomaly = self._before.pop()
+        tape.watched -= 1
 
 
 __all__ = [

@@ -14,6 +14,7 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ._tensor import Tensor
 
 _TensorClass: Any = None  # class Tensor, once _tensor.py has registered it
+_new = object.__new__
 clock = itertools.count(1).__next__  # one clock for all: stamps nodes and writes to memory
 
 
@@ -41,6 +43,7 @@ class Mode(threading.local):
 
 
 mode = Mode()
+watched = 0  # how many detect_anomaly blocks are open, in all threads: without any, nobody asks for mode.anomaly
 
 
 class Storage:
@@ -137,7 +140,7 @@ class Fused:
 
 def wrap(array: Any, node: Node | None = None) -> Tensor:
     """A Tensor around an array, nothing checked or copied."""
-    t = _TensorClass.__new__(_TensorClass)
+    t = _new(_TensorClass)
     t.array = array if array.__class__ is np.ndarray else np.asarray(array)
     t.node = node
     t.storage = None
@@ -151,33 +154,34 @@ def record(Y: Any, a: Tensor, da: Callable, b: Tensor | None = None, db: Callabl
     broadcast shape: the walk sums it down to the input's shape and casts it to the input's dtype. One that
     needs the result is written `lambda G, Y: ...`. Inputs that need no gradient cost nothing.
     """
-    if mode.anomaly:
-        _look_at(Y, da.__qualname__.split(".<locals>")[0], "forward", mode.modules)
     if Y.__class__ is not np.ndarray:
         Y = np.asarray(Y)
-    inputs: tuple[Any, ...] = ()
+    y = _new(_TensorClass)
+    y.array = Y
+    y.node = y.storage = None
     if mode.recording:
+        inputs: tuple[Any, ...] = ()
+        wants_result = False
         if a.node is not None:
             inputs = (a.node, da)
+            wants_result = da.__code__.co_argcount == 2
         if b is not None and b.node is not None:
             inputs += (b.node, db)
-        for i in range(0, len(more), 2):
-            if more[i].node is not None:
-                inputs += (more[i].node, more[i + 1])
-    y = _TensorClass.__new__(_TensorClass)
-    y.array = Y
-    y.storage = None
-    if not inputs:
-        y.node = None
-        return y
-    y.node = node = Node(inputs, Y)
-    for derivative in inputs[1::2]:
-        if derivative.__code__.co_argcount == 2:
-            y.storage = Storage()
-            node.result = (Y, y.storage)
-            break
-    if mode.anomaly:
-        node.more().module = ".".join(mode.modules)
+            wants_result |= db.__code__.co_argcount == 2  # type: ignore[union-attr]
+        if more:
+            for t, dt in zip(more[::2], more[1::2], strict=True):
+                if t.node is not None:
+                    inputs += (t.node, dt)
+                    wants_result |= dt.__code__.co_argcount == 2
+        if inputs:
+            y.node = node = Node(inputs, Y)
+            if wants_result:
+                y.storage = Storage()
+                node.result = (Y, y.storage)
+    if watched and mode.anomaly:
+        _look_at(Y, da.__qualname__.split(".<locals>")[0], "forward", mode.modules)
+        if y.node is not None:
+            y.node.more().module = ".".join(mode.modules)
     return y
 
 
@@ -198,14 +202,14 @@ def record_fused(
                  in operations of the engine, and is itself walked (autograd.Function).
     used         the tensors whose values the gradients read; all inputs unless given
     """
-    name = gradients.__qualname__.split(".<locals>")[0]
-    if mode.anomaly:
+    if watched and mode.anomaly:
+        name = gradients.__qualname__.split(".<locals>")[0]
         _look_at(Y, name, "forward", mode.modules)
     y = wrap(Y)
     if mode.recording and any(t is not None and t.node is not None for t in inputs):
         y.node = node = Node(tuple(None if t is None else t.node for t in inputs), y.array)
         node.fused = Fused(gradients, composition, tuple(inputs if used is None else used))
-        if mode.anomaly:
+        if watched and mode.anomaly:
             node.more().module = ".".join(mode.modules)
     return y
 
@@ -256,9 +260,10 @@ def walk(
                 needed.add(node)
     found: dict[Node, Tensor] = {}
     recording, mode.recording = mode.recording, create_graph
+    looking, mode.anomaly = mode.anomaly, False  # a bad gradient is reported with the operation that it belongs to
     try:
         for node in order:
-            G = grads.pop(node, None)
+            G = grads.pop(node, None)  # type: ignore[arg-type]
             if G is None or (needed is not None and node not in needed):
                 continue
             extra = node.extra
@@ -280,7 +285,7 @@ def walk(
                     g = sum_to(g, parent.shape)
                 if g.array.dtype is not parent.dtype and g.array.dtype != parent.dtype:
                     g = g.to(parent.dtype)
-                if mode.anomaly:
+                if looking:
                     _look_at(g.array, node.name, "backward", (node.extra.module,) if node.extra else ())
                 earlier = grads.get(parent)
                 grads[parent] = g if earlier is None else earlier + g
@@ -288,7 +293,7 @@ def walk(
                 node.inputs = node.result = node.fused = None
             G = g = earlier = parts = None  # type: ignore[assignment]  # only `grads` may hold them now
     finally:
-        mode.recording = recording
+        mode.recording, mode.anomaly = recording, looking
     return found
 
 
@@ -301,7 +306,7 @@ def _newest_first(roots: Iterable[Node]) -> list[Node]:
             if parent not in seen:
                 seen.add(parent)
                 todo.append(parent)
-    return sorted(seen, key=lambda node: node.stamp, reverse=True)
+    return sorted(seen, key=attrgetter("stamp"), reverse=True)
 
 
 def _parts(node: Node, G: Tensor, needed: set[Node] | None) -> Iterable[tuple[Node, Tensor]]:
@@ -386,10 +391,12 @@ def _accumulate(leaf: Node, G: Tensor, create_graph: bool) -> None:
         if G.node is None and (getrefcount(G) > _SOLE or G.array.base is not None or not G.array.flags.writeable):
             G = wrap(G.array.copy())
         extra.grad = G
-    elif create_graph or extra.grad.node is not None:
+    elif create_graph or extra.grad.node is not None or not extra.grad.array.flags.writeable:
         extra.grad = extra.grad + G
     else:
-        extra.grad.add_(G)
+        np.add(extra.grad.array, G.array, out=extra.grad.array)
+        if extra.grad.storage is not None:
+            extra.grad.storage.written = clock()
 
 
 def _count_references() -> int:
@@ -416,3 +423,71 @@ def _look_at(value: Any, name: str, direction: str, modules: tuple[str, ...]) ->
             f"{direction}: {name} made the first {what}, at index {index} of shape {value.shape}"
             + (f", in module {where}" if where else "")
         )
+
+
+# ---------------------------------------------------------------------------------------------- backward
+
+
+def backward(
+    tensors: Tensor | Sequence[Tensor],
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Tensor | Sequence[Tensor] | None = None,
+) -> None:
+    """Add the gradients of the tensors to the `.grad` of the leaves that they were computed from.
+
+    grad_tensors: ∂L/∂ each tensor, None for a single number. inputs: only these get a gradient. The graph is freed on
+    the way unless retain_graph (which create_graph implies).
+    """
+    ys = tensors if isinstance(tensors, (list, tuple)) else (tensors,)
+    seeds = grad_tensors if isinstance(grad_tensors, (list, tuple)) else (grad_tensors,) * len(ys)
+    if len(seeds) != len(ys):
+        raise ValueError(f"backward: {len(seeds)} gradients for {len(ys)} tensors")
+    roots = []
+    for y, gradient in zip(ys, seeds, strict=True):
+        G = seed("backward", y, gradient)
+        roots.append((y.node, G))
+    retain = create_graph if retain_graph is None else retain_graph
+    if inputs is None:
+        walk(roots, None, retain, create_graph)
+        return
+    targets = nodes_of("backward", inputs if isinstance(inputs, (list, tuple)) else (inputs,))
+    found = walk(roots, targets, retain, create_graph)
+    for node in targets:
+        if node in found:
+            _accumulate(node, found[node], create_graph)
+
+
+def seed(name: str, y: Any, gradient: Tensor | None) -> Tensor:
+    """∂L/∂y to start from: 1 for a single number."""
+    if not isinstance(y, _TensorClass):
+        raise TypeError(f"{name}: expected a Tensor, got {type(y).__name__}")
+    if y.node is None:
+        raise RuntimeError(
+            f"{name}: the tensor was not computed from anything that requires a gradient; create a leaf with "
+            "requires_grad=True, and compute outside no_grad()"
+        )
+    if gradient is None:
+        if y.array.size != 1:
+            raise RuntimeError(
+                f"{name}: shape {y.shape} is no single number; take .sum() or .mean() first, or pass the gradient"
+            )
+        return wrap(np.ones_like(y.array))
+    if not isinstance(gradient, _TensorClass):
+        gradient = wrap(np.asarray(gradient, y.dtype))
+    if gradient.array.shape != y.array.shape:
+        raise ValueError(f"{name}: the gradient has shape {gradient.shape}, the tensor {y.shape}; they must agree")
+    return gradient.to(y.dtype)
+
+
+def nodes_of(name: str, inputs: Sequence[Any]) -> list[Node]:
+    """The inputs' nodes; an error for one that requires no gradient."""
+    nodes = []
+    for i, x in enumerate(inputs):
+        if not isinstance(x, _TensorClass):
+            raise TypeError(f"{name}: input {i} is {type(x).__name__}, not a Tensor")
+        if x.node is None:
+            raise RuntimeError(f"{name}: input {i} does not require a gradient; create it with requires_grad=True")
+        nodes.append(x.node)
+    return nodes

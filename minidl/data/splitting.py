@@ -23,11 +23,12 @@ def split_rows(
 
     floor((i + 1) * m / n) > floor(i * m / n)
 
-    which is exactly m rows, spread evenly: a class with n_k of them gives floor(n_k * m / n) or one more.
+    which is exactly m rows, spread evenly: a class with n_k of them gives floor(n_k * m / n) or one more. A part
+    without a row of some class is given one by the part that has most of them.
 
     count: rows N. fractions: at least one, each from 0 to 1, of sum 1. labels: (N,), of any type, or None for
-    a plain random split. Raises DataError for fractions that do not fit, no rows, or a class with too few
-    rows for each part to get one.
+    a plain random split. Raises DataError for fractions that do not fit, no rows, or a class with fewer
+    rows than there are parts.
     """
     fractions = tuple(float(f) for f in fractions)
     if not fractions or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
@@ -41,26 +42,29 @@ def split_rows(
             raise DataError(f"split_rows: {len(labels)} labels for {count} rows; expected one a row")
         codes, names = encode_labels(labels)
         order = order[np.argsort(codes[order], kind="stable")]
-    ends = np.rint(count * np.cumsum((0.0, *fractions))).astype(np.int64)
-    parts = []
-    for m in np.diff(ends):
-        n = len(order)
-        taken = np.diff(np.arange(n + 1) * m // max(n, 1)) > 0
-        parts.append(np.sort(order[taken]))
-        order = order[~taken]
-    for fraction, part in zip(fractions, parts, strict=True):
-        if fraction > 0 and len(part) == 0:
+    sizes = np.diff(np.rint(count * np.cumsum((0.0, *fractions))).astype(np.int64))
+    wanted = [p for p, fraction in enumerate(fractions) if fraction > 0]
+    for p in wanted:
+        if sizes[p] == 0:
             raise DataError(
-                f"split_rows: {count} rows are too few for a part of {fraction:g}; "
+                f"split_rows: {count} rows are too few for a part of {fractions[p]:g}; "
                 "use larger fractions or more data"
             )
-        if fraction > 0 and names:
-            rows = np.bincount(codes[part], minlength=len(names))
-            if (rows == 0).any():
-                k = int((rows == 0).argmax())
-                raise DataError(
-                    f"split_rows: class {names[k]!r} has {int((codes == k).sum())} rows, too few for each of "
-                    f"the parts {', '.join(f'{f:g}' for f in fractions)} to get one; collect more, drop or "
-                    "merge the class, or split without labels (stratify=False)"
-                )
-    return tuple(parts)
+    part_of = np.empty(count, np.int64)
+    for p, m in enumerate(sizes):
+        n = len(order)
+        taken = np.diff(np.arange(n + 1) * m // max(n, 1)) > 0
+        part_of[order[taken]] = p
+        order = order[~taken]
+    for k, name in enumerate(names):
+        rows = np.flatnonzero(codes == k)
+        if len(rows) < len(wanted):
+            raise DataError(
+                f"split_rows: class {name!r} has {len(rows)} rows, too few for each of the {len(wanted)} parts to "
+                "get one; collect more, drop or merge the class, or split without labels (stratify=False)"
+            )
+        for p in wanted:
+            if not (part_of[rows] == p).any():
+                richest = np.bincount(part_of[rows]).argmax()
+                part_of[rows[part_of[rows] == richest][0]] = p
+    return tuple(np.flatnonzero(part_of == p) for p in range(len(fractions)))

@@ -15,7 +15,7 @@ import numpy as np
 from . import native, reference
 
 _backends = {"reference": reference, "native": native}
-_by_array: dict[type, Any] = {np.ndarray: native if native.available else reference}
+_by_array: dict[type, Any] = {np.ndarray: native if native.compiled else reference}
 
 
 def kernel(x: Any) -> Any:
@@ -43,7 +43,7 @@ def backend(name: str | None = None) -> Any:
         return previous.__name__.rpartition(".")[2]
     if name not in _backends:
         raise ValueError(f"backend: {name!r} is unknown; use one of {', '.join(map(repr, _backends))}")
-    if name == "native" and not native.available:
+    if name == "native" and not native.compiled:
         raise RuntimeError("backend: native code was not built here; `minidl doctor` says why and what to type")
     _by_array[np.ndarray] = _backends[name]
     return _restore(previous)

@@ -200,7 +200,7 @@ def conv2d_weight(
 
 
 def pooled_size(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
-    """How many windows fit; with ceil_mode a last one may hang over, if it starts inside the input or its left padding."""
+    """How many windows fit; with ceil_mode a last one may hang over, if it starts in the input or its left padding."""
     span = size + 2 * padding - dilation * (kernel - 1) - 1
     n = (-(-span // stride) if ceil_mode else span // stride) + 1
     return n - 1 if ceil_mode and (n - 1) * stride >= size + padding else n
@@ -336,13 +336,13 @@ def cross_entropy_gradient(
 
 
 def gather(x: Array, axis: int, index: Array) -> Array:
-    at = np.indices(index.shape, sparse=True)
+    at: Any = np.indices(index.shape, sparse=True)
     return x[tuple(index if i == axis else a for i, a in enumerate(at))]
 
 
 def scatter_add(x: Array, axis: int, index: Array, src: Array) -> Array:
     y = x.copy()
-    at = np.indices(index.shape, sparse=True)
+    at: Any = np.indices(index.shape, sparse=True)
     np.add.at(y, tuple(index if i == axis else a for i, a in enumerate(at)), src[tuple(map(slice, index.shape))])
     return y
 
@@ -442,3 +442,9 @@ def normal(seed: int, offset: int, count: int, dtype: np.dtype[Any]) -> Array:
     u = uniform(seed, offset, 2 * ((count + 1) // 2), np.dtype(np.float64)).reshape(-1, 2)
     r, t = np.sqrt(-2 * np.log(1 - u[:, 0])), 2 * np.pi * u[:, 1]
     return np.stack([r * np.cos(t), r * np.sin(t)], axis=1).reshape(-1)[:count].astype(dtype)
+
+
+# inf and nan are values here as in every backend, no cause for a warning.
+for _name, _verb in list(globals().items()):
+    if callable(_verb) and not _name.startswith("_") and (isinstance(_verb, np.ufunc) or _verb.__module__ == __name__):
+        globals()[_name] = np.errstate(all="ignore")(_verb)

@@ -89,8 +89,7 @@ def div(a: Tensor | Number, b: Tensor | Number, *, rounding_mode: str | None = N
     whole = a.array.dtype.kind in "iu"
     a, b = floating(a, "div"), floating(b, "div")
     try:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            Y = kernel(a).div(a.array, b.array)
+        Y = kernel(a).div(a.array, b.array)
     except ValueError as error:
         raise _check("div", a, b, error) from None
     if rounding_mode == "trunc":
@@ -106,8 +105,7 @@ def floor_divide(a: Tensor | Number, b: Tensor | Number) -> Tensor:
     a, b = operands(a, b, "floor_divide")
     broadcast("floor_divide", a.array.shape, b.array.shape)
     _no_integer_zero("floor_divide", b)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return wrap(kernel(a).floor_divide(a.array, b.array))
+    return wrap(kernel(a).floor_divide(a.array, b.array))
 
 
 def remainder(a: Tensor | Number, b: Tensor | Number) -> Tensor:
@@ -121,8 +119,7 @@ def remainder(a: Tensor | Number, b: Tensor | Number) -> Tensor:
     a, b = operands(a, b, "remainder")
     broadcast("remainder", a.array.shape, b.array.shape)
     _no_integer_zero("remainder", b)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        Y = kernel(a).remainder(a.array, b.array)
+    Y = kernel(a).remainder(a.array, b.array)
     return record(Y, a, lambda G: G, b, lambda G: -G * floor(a / b))
 
 
@@ -143,8 +140,7 @@ def pow(a: Tensor | Number, b: Tensor | Number) -> Tensor:
     broadcast("pow", a.array.shape, b.array.shape)
     if a.array.dtype.kind in "iu" and (b.array < 0).any():
         raise ValueError("pow: an integer to a negative power is no integer; convert with .float() first")
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        Y = kernel(a).pow(a.array, b.array)
+    Y = kernel(a).pow(a.array, b.array)
     return record(
         Y,
         a, lambda G: G * where(b == 0, 0.0, b * a ** (b - 1)),
@@ -189,8 +185,7 @@ def reciprocal(x: Tensor) -> Tensor:
     ∂L/∂X = -G * Y * Y
     """
     x = floating(x, "reciprocal")
-    with np.errstate(divide="ignore"):
-        return record(kernel(x).reciprocal(x.array), x, lambda G, Y: -G * Y * Y)
+    return record(kernel(x).reciprocal(x.array), x, lambda G, Y: -G * Y * Y)
 
 
 def sqrt(x: Tensor) -> Tensor:
@@ -199,8 +194,7 @@ def sqrt(x: Tensor) -> Tensor:
     ∂L/∂X = G / (2 * Y)
     """
     x = floating(x, "sqrt")
-    with np.errstate(invalid="ignore"):
-        return record(kernel(x).sqrt(x.array), x, lambda G, Y: G / (2 * Y))
+    return record(kernel(x).sqrt(x.array), x, lambda G, Y: G / (2 * Y))
 
 
 def rsqrt(x: Tensor) -> Tensor:
@@ -209,8 +203,7 @@ def rsqrt(x: Tensor) -> Tensor:
     ∂L/∂X = -G * Y ** 3 / 2
     """
     x = floating(x, "rsqrt")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return record(kernel(x).rsqrt(x.array), x, lambda G, Y: -G * Y * Y * Y / 2)
+    return record(kernel(x).rsqrt(x.array), x, lambda G, Y: -G * Y * Y * Y / 2)
 
 
 # ------------------------------------------------------------------------------- exponentials, trigonometry
@@ -222,8 +215,7 @@ def exp(x: Tensor) -> Tensor:
     ∂L/∂X = G * Y
     """
     x = floating(x, "exp")
-    with np.errstate(over="ignore"):
-        return record(kernel(x).exp(x.array), x, lambda G, Y: G * Y)
+    return record(kernel(x).exp(x.array), x, lambda G, Y: G * Y)
 
 
 def expm1(x: Tensor) -> Tensor:
@@ -234,8 +226,7 @@ def expm1(x: Tensor) -> Tensor:
     Exact near 0, where exp(X) - 1 would cancel.
     """
     x = floating(x, "expm1")
-    with np.errstate(over="ignore"):
-        return record(kernel(x).expm1(x.array), x, lambda G, Y: G * (Y + 1))
+    return record(kernel(x).expm1(x.array), x, lambda G, Y: G * (Y + 1))
 
 
 def log(x: Tensor) -> Tensor:
@@ -246,8 +237,7 @@ def log(x: Tensor) -> Tensor:
     The natural logarithm: -inf at 0, nan below.
     """
     x = floating(x, "log")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return record(kernel(x).log(x.array), x, lambda G: G / x)
+    return record(kernel(x).log(x.array), x, lambda G: G / x)
 
 
 def log1p(x: Tensor) -> Tensor:
@@ -258,8 +248,7 @@ def log1p(x: Tensor) -> Tensor:
     Exact near 0, where 1 + X would round X away.
     """
     x = floating(x, "log1p")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return record(kernel(x).log1p(x.array), x, lambda G: G / (1 + x))
+    return record(kernel(x).log1p(x.array), x, lambda G: G / (1 + x))
 
 
 def log2(x: Tensor) -> Tensor:
@@ -268,8 +257,7 @@ def log2(x: Tensor) -> Tensor:
     ∂L/∂X = G / (X * log(2))
     """
     x = floating(x, "log2")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return record(kernel(x).log2(x.array), x, lambda G: G / (x * math.log(2)))
+    return record(kernel(x).log2(x.array), x, lambda G: G / (x * math.log(2)))
 
 
 def sin(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 from .._dtypes import int64
 from ..kernels import kernel
 from ..tape import record, view, wrap
-from ._common import Number, broadcast, constant, dim_of, integers, tensor_of
+from ._common import broadcast, constant, dim_of, integers, tensor_of
 from .elementwise import where
 from .shape import broadcast_to, reshape
 
@@ -64,7 +64,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     shape = x.array.shape
     if basic:
         if Y.__class__ is not np.ndarray:
-            Y = x.array[(*at, ...)]  # one element, as a 0-d view
+            Y = x.array[at + (Ellipsis,)]  # one element, as a 0-d view
         return view(Y, x, lambda G: _place(G, at, shape, True))
     return record(Y, x, lambda G: _place(G, at, shape, False))
 
@@ -79,7 +79,7 @@ def _place(g: Tensor, at: Any, shape: tuple[int, ...], basic: bool) -> Tensor:
     return record(Y, g, lambda G: getitem(G, at))
 
 
-def index_put(x: Tensor, index: Any, value: Tensor | Number) -> Tensor:
+def index_put(x: Tensor, index: Any, value: Any) -> Tensor:
     """Y = X with Y[index] = VALUE
 
     ∂L/∂X = G with 0 at index, ∂L/∂VALUE = G[index]. What `x[index] = value` records.
@@ -90,14 +90,14 @@ def index_put(x: Tensor, index: Any, value: Tensor | Number) -> Tensor:
         value = constant(np.asarray(value, x.array.dtype))
     Y = x.array.copy()
     try:
-        Y[at] = value.array  # type: ignore[union-attr]
+        Y[at] = value.array
     except IndexError as error:
         raise IndexError(f"index assignment: shape {x.array.shape}: {error}") from None
     except ValueError:
         raise ValueError(
-            f"index assignment: a value of shape {value.shape} does not fit the {Y[at].shape} that the index names"  # type: ignore[union-attr]
+            f"index assignment: a value of shape {value.shape} does not fit the {Y[at].shape} that the index names"
         ) from None
-    return record(Y, x, lambda G: index_put(G, at, 0.0), value, lambda G: getitem(G, at))  # type: ignore[arg-type]
+    return record(Y, x, lambda G: index_put(G, at, 0.0), value, lambda G: getitem(G, at))
 
 
 def _gathered(name: str, x: Tensor, dim: int, index: Any) -> tuple[Tensor, int, Tensor]:
@@ -212,7 +212,7 @@ def masked_select(x: Tensor, mask: Tensor) -> Tensor:
     return getitem(broadcast_to(x, shape), (np.broadcast_to(mask.array, shape),))
 
 
-def masked_fill(x: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
+def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
     """Y = VALUE if MASK else X
 
     ∂L/∂X = where(MASK, 0, G)
@@ -222,9 +222,9 @@ def masked_fill(x: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
     x, mask = tensor_of(x, "masked_fill"), tensor_of(mask, "masked_fill")
     if mask.array.dtype.kind != "b":
         raise TypeError(f"masked_fill: mask must be bool, got {mask.array.dtype.name}")
-    if hasattr(value, "array") and value.array.ndim:  # type: ignore[union-attr]
-        raise ValueError(f"masked_fill: value must be a number or 0-d tensor, got shape {value.array.shape}")  # type: ignore[union-attr]
-    return where(mask, value.to(x.dtype) if hasattr(value, "array") else value, x)  # type: ignore[union-attr]
+    if hasattr(value, "array") and value.array.ndim:
+        raise ValueError(f"masked_fill: value must be a number or 0-d tensor, got shape {value.array.shape}")
+    return where(mask, value.to(x.dtype) if hasattr(value, "array") else value, x)
 
 
 def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:

@@ -10,7 +10,7 @@ from ..kernels import kernel
 from ..kernels.reference import pooled_size
 from ..tape import record, wrap
 from ._common import pair, tensor_of
-from .index import gather, scatter_add
+from .index import scatter_add
 from .shape import flatten, reshape, unsqueeze
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._dtypes import as_dtype, int64
+from .._dtypes import int64
 from ..kernels import kernel
 from ..tape import record, wrap
 from ._common import Dims, Number, cast, constant, dim_of, dims_of, floating, tensor_of

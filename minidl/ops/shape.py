@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..tape import record, share, view as record_view
+from ..tape import record, share
+from ..tape import view as record_view
 from ._common import constant, dim_of, promote_all, sizes_of, tensor_of
 
 if TYPE_CHECKING:
