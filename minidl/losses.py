@@ -281,8 +281,8 @@ def binary_cross_entropy(
     x = input.array
     if not bool(((x >= 0) & (x <= 1)).all()):
         raise ValueError(
-            f"{name}: the input has values outside [0, 1] (or NaN), expected probabilities; "
-            "apply sigmoid first, or give logits to binary_cross_entropy_with_logits"
+            f"{name}: the input has values outside [0, 1] (or NaN), expected probabilities; apply sigmoid "
+            "first, or give logits to binary_cross_entropy_with_logits"
         )
     t = target.to(input.dtype)
     kernels = kernel(input)
