@@ -61,16 +61,20 @@ def their_call(row: Row, variant: V, tensors: Sequence[Any]) -> list[Any]:
     return list(result) if isinstance(result, TENSOR_RESULTS) else [result]
 
 
-def compare(row: Row, variant: V, arrays: Sequence[np.ndarray], dtype: Any = np.float64, gradients: bool = True) -> None:
+def compare(
+    row: Row, variant: V, arrays: Sequence[np.ndarray], dtype: Any = np.float64, gradients: bool = True
+) -> None:
     """Values, dtypes and gradients of both."""
     what = f"{described(row, variant, arrays)} {dtype.__name__} against PyTorch"
     theirs = [torch.from_numpy(np.array(a, dtype=dtype if a.dtype.kind == "f" else a.dtype)) for a in arrays]
     ours = tensors_of(row, arrays, dtype, grad=gradients)
-    for x, y in zip(ours, theirs, strict=True):
+    for place, (x, y) in enumerate(zip(ours, theirs, strict=True)):
+        if row.module == "losses" and place > 1:  # PyTorch does not differentiate by the weights
+            x.requires_grad_(False)
         y.requires_grad_(x.requires_grad)
     try:
         wanted = their_call(row, variant, theirs)
-    except (RuntimeError, ValueError, IndexError):
+    except (RuntimeError, ValueError, IndexError, AssertionError):
         if all(array.size for array in arrays):
             raise
         return  # PyTorch refuses some sizes of 0 that have an obvious meaning
@@ -89,10 +93,14 @@ def compare(row: Row, variant: V, arrays: Sequence[np.ndarray], dtype: Any = np.
     G = [np.asarray(g) for g in weights(got)]
     with np.errstate(all="ignore"):
         found = autograd.grad(loss_of(got, G), [x for x, _ in inputs])
-    total = sum((t * torch.from_numpy(g).to(t.dtype)).sum() for t, g in zip(wanted, G, strict=True) if t.is_floating_point())
+    total = sum(
+        (t * torch.from_numpy(g).to(t.dtype)).sum() for t, g in zip(wanted, G, strict=True) if t.is_floating_point()
+    )
     right = torch.autograd.grad(total, [t for _, t in inputs], allow_unused=True, materialize_grads=True)
     for place, (g, t) in enumerate(zip(found, right, strict=True)):
-        same(f"{what}: gradient for input {place}", g.numpy(), t.numpy(), 1e-10 if dtype is np.float64 else 2e-4)
+        # Near 0 and 1 PyTorch's binary_cross_entropy divides by a float32 1e-12.
+        exact = 1e-10 if row.op != "binary_cross_entropy" else 1e-7
+        same(f"{what}: gradient for input {place}", g.numpy(), t.numpy(), exact if dtype is np.float64 else 2e-4)
 
 
 CASES = [pytest.param(row, variant, id=f"{row.op}-{variant}") for row in PEERED for variant in row.variants]
@@ -110,13 +118,15 @@ def test_ties_and_kinks(row: Row, variant: V) -> None:
     if row.op == "topk":
         return  # which of equal elements it takes is nobody's promise
     arrays = [np.round(a) if a.dtype.kind == "f" else a for a in draw(variant, SIZES, 3)]
-    compare(row, variant, arrays)
+    compare(row, variant, arrays, gradients=row.op != "kl_div")  # PyTorch's gradient for a target of 0 is NaN
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.0])
 @pytest.mark.parametrize(("row", "variant"), CASES)
 def test_nan_and_infinity(row: Row, variant: V, value: float) -> None:
     """One such element in every real input."""
+    if row.op == "cross_entropy" and value == np.inf or row.op == "binary_cross_entropy" and value != 0:
+        return  # an infinite logit gives an infinite loss here, NaN there; the other one wants probabilities
     arrays = draw(variant, SIZES, 4)
     for place, array in enumerate(arrays):
         if array.dtype.kind == "f" and array.size:
@@ -125,11 +135,17 @@ def test_nan_and_infinity(row: Row, variant: V, value: float) -> None:
         compare(row, variant, arrays, gradients=False)
 
 
-@pytest.mark.parametrize("letter", sorted(set("".join(one.axes for row in PEERED for v in row.variants for one in v.inputs)) & set(SIZES)))
+@pytest.mark.parametrize(
+    "letter", sorted(set("".join(one.axes for row in PEERED for v in row.variants for one in v.inputs)) & set(SIZES))
+)
 @pytest.mark.parametrize("row", PEERED, ids=lambda row: row.op)
 def test_size_0(row: Row, letter: str) -> None:
     """Each axis in turn without elements."""
-    variants = row.variants if row.op not in ("batch_norm", "conv1d", "conv2d") else ()  # either refuses some of them
+    variants = (
+        row.variants if row.op not in ("batch_norm", "conv1d", "conv2d", "cross_entropy") else ()
+    )  # either refuses some of them
     for variant in variants:
-        if any(letter in one.axes for one in variant.inputs) and not any(isinstance(v, Seeded) for v in variant.options.values()):
+        if any(letter in one.axes for one in variant.inputs) and not any(
+            isinstance(v, Seeded) for v in variant.options.values()
+        ):
             compare(row, variant, draw(variant, SIZES | {letter: 0}))
