@@ -58,7 +58,7 @@ def fit(
         scheduler_by: "epoch" or "batch", when the scheduler steps.
         early_stopping: ends the run when it no longer improves, and keeps the best weights.
         checkpoint: a safetensors file with all that is needed to go on, written after each epoch.
-        resume: go on from `checkpoint` where the file exists; the weights come out bit-identical to an uninterrupted run's.
+        resume: go on from `checkpoint` where the file exists, to bit-identical weights as without the interruption.
         callbacks: told of each batch and epoch.
         progress: show a bar; by default where standard error is a terminal.
         verbose: print a line after each epoch.
@@ -71,7 +71,9 @@ def fit(
         FloatingPointError: the loss became NaN or infinite.
     """
     if epochs < 0 or scheduler_by not in ("epoch", "batch"):
-        raise ValueError(f'fit: got epochs={epochs}, scheduler_by={scheduler_by!r}; expected 0 or more, and "epoch" or "batch"')
+        raise ValueError(
+            f'fit: got epochs={epochs}, scheduler_by={scheduler_by!r}; expected 0 or more, and "epoch" or "batch"'
+        )
     run = Run(model, optimizer, scheduler, train_loader, epochs, early_stopping)
     saved = [Checkpoint(checkpoint, resume)] if checkpoint is not None else []
     stopping = [early_stopping] if early_stopping else []
@@ -139,15 +141,19 @@ class Run:
         self.tell("epoch_begins")
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for self.batch, (x, y) in enumerate(self.train_loader, 1):
+        for batch, (x, y) in enumerate(self.train_loader, 1):
+            self.batch = batch
             if len(x) == 0 or len(x) != len(y):
                 raise ValueError(
-                    f"fit: batch {self.batch} holds {len(x)} examples and {len(y)} targets; expected as many of both, at least one"
+                    f"fit: batch {self.batch} holds {len(x)} examples and {len(y)} targets; expected as many of both,"
+                    " at least one"
                 )
             yield x, y
             self.tell("batch_ends")
         if self.batch == 0:
-            raise ValueError("fit: train_loader gives no batch; is its data set empty, or smaller than a batch with drop_last=True?")
+            raise ValueError(
+                "fit: train_loader gives no batch; is its data set empty, or smaller than a batch with drop_last=True?"
+            )
 
     def saw(self, x: Tensor, y: Tensor, prediction: Tensor, value: Tensor, objective: Tensor) -> None:
         """Keep the batch's numbers, and refuse to go on from a loss that is no number."""
@@ -157,10 +163,14 @@ class Run:
             for what, array in (("inputs", x.array), ("targets", y.array)):
                 bad = int(np.size(array) - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
                 if bad:
-                    raise ValueError(f"fit: {place}: the {what} hold {bad} NaN or infinite numbers; clean the data first (minidl.data)")
+                    raise ValueError(
+                        f"fit: {place}: the {what} hold {bad} NaN or infinite numbers; clean the data first"
+                        " (minidl.data)"
+                    )
             raise FloatingPointError(
-                f"fit: the loss became {number} in {place}, with a learning rate of {self.learning_rate:g}: try {self.learning_rate / 10:g}, "
-                "or run under autograd.detect_anomaly(), which names the operation where it began"
+                f"fit: the loss became {number} in {place}, with a learning rate of {self.learning_rate:g}: try"
+                f" {self.learning_rate / 10:g}, or run under autograd.detect_anomaly(), which names the operation where"
+                " it began"
             )
         self.seen.add(prediction, y, value.item())
 
