@@ -286,8 +286,8 @@ def gradcheck(
                 row, column = (int(v) for v in np.argwhere(wrong)[0])
                 raise RuntimeError(
                     f"gradcheck: ∂(output {k}, element {np.unravel_index(row, y.shape) if y.shape else ()})/"
-                    f"∂(input {i}, element {np.unravel_index(column, x.shape) if x.shape else ()}): the derivative says "
-                    f"{table[row, column]:.6g}, central differences say {numeric[row, column]:.6g}"
+                    f"∂(input {i}, element {np.unravel_index(column, x.shape) if x.shape else ()}): derivative "
+                    f"{table[row, column]:.6g}, central differences {numeric[row, column]:.6g}"
                 )
     return True
 

@@ -380,8 +380,7 @@ def _same_size(name: str, input: Tensor, target: Tensor) -> None:
 def _one_shape(name: str, input: Tensor, target: Tensor) -> None:
     if input.array.shape != target.array.shape:
         raise ValueError(
-            f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} must have the same shape; "
-            "reshape one"
+            f"{name}: input {tuple(input.shape)} and target {tuple(target.shape)} must have the same shape; reshape one"
         )
 
 
@@ -393,8 +392,7 @@ def _class_axis(x: Tensor) -> tuple[int, ...]:
 def _check_weight(name: str, input: Tensor, weight: Tensor | None) -> None:
     if weight is not None and tuple(weight.shape) != (input.shape[1],):
         raise ValueError(
-            f"{name}: weight has shape {tuple(weight.shape)}, expected ({input.shape[1]},): one factor for "
-            "each class"
+            f"{name}: weight has shape {tuple(weight.shape)}, expected ({input.shape[1]},): one factor for each class"
         )
 
 
@@ -402,8 +400,7 @@ def _with_batch(name: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tenso
     """Input as (N, C, ...), target to match, and whether a batch of one was added."""
     if not input.is_floating_point():
         raise TypeError(
-            f"{name}: input has dtype {input.dtype}, expected floating point; input comes first, target "
-            "second"
+            f"{name}: input has dtype {input.dtype}, expected floating point; input comes first, target second"
         )
     if input.ndim == 0:
         raise ValueError(f"{name}: input has no dimensions, expected (C), (N, C) or (N, C, d1, ...)")
@@ -425,9 +422,7 @@ def _class_indices(name: str, input: Tensor, target: Tensor, ignore_index: int) 
     """The target as int64, checked, and whether no entry is ignored."""
     t, C = target.array, input.shape[1]
     if t.dtype.kind not in "iu":
-        raise TypeError(
-            f"{name}: target has dtype {target.dtype}, expected class indices (int64) or probabilities"
-        )
+        raise TypeError(f"{name}: target has dtype {target.dtype}, expected class indices (int64) or probabilities")
     t = t.astype(np.int64, copy=False)
     if t.size == 0:
         return t, True

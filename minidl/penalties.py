@@ -24,9 +24,7 @@ class Penalty:
 
     def of(self, w: Tensor) -> Tensor:
         """The penalty of one tensor."""
-        raise NotImplementedError(
-            f"{type(self).__name__}: no method of(w), which gives the penalty of one tensor"
-        )
+        raise NotImplementedError(f"{type(self).__name__}: no method of(w), which gives the penalty of one tensor")
 
     def __call__(self, parameters: Any) -> Tensor:
         terms = [self.of(w) for w in _tensors(type(self).__name__, parameters)]

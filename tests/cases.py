@@ -10,6 +10,7 @@ is that very size. `Draw` says more: where the numbers come from, or that they a
 Adding an operation: a function in minidl/ops/<family>.py, and a row here.
 """
 
+# ruff: noqa: E501 (a row stands on one line)
 from __future__ import annotations
 
 import inspect
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import specs
 
 SIZES = dict(i=3, j=4, k=5, l=2, m=3, n=2, c=4, d=2, o=6, h=7, w=6, r=3, s=2)  # unless Hypothesis draws others
 
@@ -30,6 +32,7 @@ class Draw:
     axes: str
     low: float = -2.0
     high: float = 2.0
+    sometimes: int | None = None  # an index that stands here and there instead, as ignore_index does
     kind: str = "real"  # "index": from 0 up to `below`; "integer"; "bool"; "wild": with NaN and infinities among them
     below: str = ""  # an axis letter (its size) or a digit
 
@@ -42,7 +45,8 @@ class Draw:
             return random.random(shape) < 0.5
         if self.kind == "index":
             end = int(self.below) if self.below.isdigit() else sizes[self.below]
-            return random.integers(0, max(end, 1), shape)
+            drawn = random.integers(0, max(end, 1), shape)
+            return drawn if self.sometimes is None else np.where(random.random(shape) < 0.3, self.sometimes, drawn)
         if self.kind == "integer":
             return random.integers(int(self.low), int(self.high), shape)
         if self.kind == "wild":
@@ -54,12 +58,16 @@ def positive(axes: str) -> Draw:
     return Draw(axes, 0.3, 3.0)
 
 
+def share(axes: str) -> Draw:
+    return Draw(axes, 0.05, 0.95)
+
+
 def unit(axes: str) -> Draw:
     return Draw(axes, -0.9, 0.9)
 
 
-def index(axes: str, below: str) -> Draw:
-    return Draw(axes, kind="index", below=below)
+def index(axes: str, below: str, sometimes: int | None = None) -> Draw:
+    return Draw(axes, kind="index", below=below, sometimes=sometimes)
 
 
 def integers(axes: str, low: int = -5, high: int = 6) -> Draw:
@@ -83,6 +91,10 @@ class V:
         self.formula = formula  # False: the docstring's formula speaks of another form (a vector as operand, ...)
         self.numeric = numeric  # False: the gradient is meant to differ from the value's slope (a padding row)
         self.vary = vary  # False: the options fit these sizes only
+
+    def having(self, **options: Any) -> V:
+        flags = {"formula": self.formula, "numeric": self.numeric, "vary": self.vary}
+        return V(*self.inputs, **flags, **self.options, **options)
 
     def __repr__(self) -> str:
         options = [f"{name}={value}" for name, value in self.options.items()]
@@ -134,20 +146,6 @@ def compare(op: str, spec: Callable[..., Any]) -> Row:
     return row(op, spec, (small, small), ("ijk", "k"), (bools("ij"), bools("i1")), differentiable=False)
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
-def erf(x: np.ndarray) -> np.ndarray:
-    return np.vectorize(math.erf, otypes=[float])(x)
-
-
-def gelu(x: np.ndarray, approximate: str = "none") -> np.ndarray:
-    if approximate == "tanh":
-        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-    return 0.5 * x * (1 + erf(x / math.sqrt(2)))
-
-
 def limits(arrays: Sequence[np.ndarray], options: Mapping[str, Any], outputs: Any, k: int) -> dict[str, Any]:
     low, high = options.get("min"), options.get("max")
     return {"min": -math.inf if low is None else low, "max": math.inf if high is None else high}
@@ -177,8 +175,8 @@ ELEMENTWISE = [
     unary("sin", np.sin),
     unary("cos", np.cos),
     unary("tanh", np.tanh),
-    unary("sigmoid", sigmoid),
-    unary("erf", erf),
+    unary("sigmoid", specs.sigmoid),
+    unary("erf", specs.erf),
     unary("sign", np.sign),
     unary("floor", np.floor),
     unary("ceil", np.ceil),
@@ -192,13 +190,13 @@ ELEMENTWISE = [
     row("leaky_relu", lambda x, negative_slope=0.01: np.where(x > 0, x, negative_slope * x), "ijk", V("ij", negative_slope=0.3)),
     row("elu", lambda x, alpha=1.0: np.where(x > 0, x, alpha * (np.exp(x) - 1)), "ijk", V("ij", alpha=0.5)),
     row("hardtanh", lambda x, min_val=-1, max_val=1: np.clip(x, min_val, max_val), "ijk", V("ij", min_val=-0.3, max_val=1.5)),
-    unary("silu", lambda x: x * sigmoid(x)),
-    row("gelu", gelu, "ijk", V("ijk", approximate="tanh")),
+    unary("silu", lambda x: x * specs.sigmoid(x)),
+    row("gelu", specs.gelu, "ijk", V("ijk", approximate="tanh")),
     row(
         "softplus", lambda x, beta=1.0, threshold=20.0: np.where(beta * x > threshold, x, np.log1p(np.exp(beta * x)) / beta),
         "ijk", V("ij", beta=2.5), V("ij", threshold=0.5),
     ),
-    unary("logsigmoid", lambda x: np.log(sigmoid(x))),
+    unary("logsigmoid", lambda x: np.log(specs.sigmoid(x))),
     compare("eq", np.equal),
     compare("ne", np.not_equal),
     compare("lt", np.less),
@@ -221,42 +219,6 @@ ELEMENTWISE = [
 # ------------------------------------------------------------------------------------------------ reductions
 
 
-def over(spec: Callable[..., Any], name: str = "axis") -> Callable[..., Any]:
-    """A NumPy reduction with PyTorch's names for its arguments."""
-    return lambda x, dim=None, keepdim=False, **more: spec(x, axis=dim, keepdims=keepdim, **more)
-
-
-def logsumexp(x: np.ndarray, axis: Any = None, keepdims: bool = False) -> np.ndarray:
-    return np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims))
-
-
-def p_norm(x: np.ndarray, p: Any = 2, axis: Any = None, keepdims: bool = False) -> np.ndarray:
-    if p == math.inf:
-        return np.max(np.abs(x), axis=axis, keepdims=keepdims)
-    return np.sum(np.abs(x) ** (2 if p == "fro" else p), axis=axis, keepdims=keepdims) ** (1 / (2 if p == "fro" else p))
-
-
-def extreme_and_place(largest: bool) -> Callable[..., Any]:
-    def spec(x: np.ndarray, dim: int | None = None, keepdim: bool = False) -> Any:
-        if dim is None:
-            return x.max() if largest else x.min()
-        place = (np.argmax if largest else np.argmin)(x, axis=dim, keepdims=True)
-        values = np.take_along_axis(x, place, dim)
-        return (values, place) if keepdim else (values.squeeze(dim), place.squeeze(dim))
-
-    return spec
-
-
-def ranked(x: np.ndarray, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
-    order = np.argsort(-x if descending else x, axis=dim, kind="stable")
-    return np.take_along_axis(x, order, dim), order
-
-
-def top(x: np.ndarray, k: int, dim: int = -1, largest: bool = True) -> Any:
-    values, order = ranked(x, dim, largest)
-    return np.take(values, range(k), dim), np.take(order, range(k), dim)
-
-
 def indices(arrays: Sequence[np.ndarray], options: Mapping[str, Any], outputs: Any, k: int) -> dict[str, Any]:
     """The places are the second result."""
     return {"INDICES": outputs[1]}
@@ -267,17 +229,17 @@ ONE_DIM = [V("ijk"), V("ijk", dim=1), V("ijk", dim=-1, keepdim=True), V("i", dim
 SOME = dict.fromkeys("ijkl", 1)
 
 REDUCTIONS = [
-    row("sum", over(np.sum), *DIMS, V("", dim=None, formula=False)),
-    row("mean", over(np.mean), *DIMS, least=SOME),
-    row("prod", over(np.prod), *ONE_DIM),
-    row("amax", over(np.max), *DIMS, least=SOME),
-    row("amin", over(np.min), *DIMS, least=SOME),
-    row("max", extreme_and_place(True), *ONE_DIM, least=SOME),
-    row("min", extreme_and_place(False), *ONE_DIM, least=SOME),
-    row("argmax", over(np.argmax), *ONE_DIM, least=SOME, differentiable=False),
-    row("argmin", over(np.argmin), *ONE_DIM, least=SOME, differentiable=False),
-    row("any", over(np.any), V(integers("ij", 0, 2)), V(bools("ijk"), dim=1), V("ij", dim=0, keepdim=True), differentiable=False),
-    row("all", over(np.all), V(integers("ij", 0, 2)), V(bools("ijk"), dim=1), V("ij", dim=0, keepdim=True), differentiable=False),
+    row("sum", specs.over(np.sum), *DIMS, V("", dim=None, formula=False)),
+    row("mean", specs.over(np.mean), *DIMS, least=SOME),
+    row("prod", specs.over(np.prod), *ONE_DIM),
+    row("amax", specs.over(np.max), *DIMS, least=SOME),
+    row("amin", specs.over(np.min), *DIMS, least=SOME),
+    row("max", specs.extreme_and_place(True), *ONE_DIM, least=SOME),
+    row("min", specs.extreme_and_place(False), *ONE_DIM, least=SOME),
+    row("argmax", specs.over(np.argmax), *ONE_DIM, least=SOME, differentiable=False),
+    row("argmin", specs.over(np.argmin), *ONE_DIM, least=SOME, differentiable=False),
+    row("any", specs.over(np.any), V(integers("ij", 0, 2)), V(bools("ijk"), dim=1), V("ij", dim=0, keepdim=True), differentiable=False),
+    row("all", specs.over(np.all), V(integers("ij", 0, 2)), V(bools("ijk"), dim=1), V("ij", dim=0, keepdim=True), differentiable=False),
     row(
         "var", lambda x, dim=None, correction=1, keepdim=False: np.var(x, axis=dim, ddof=correction, keepdims=keepdim),
         *DIMS, V("ij", dim=1, correction=0), least=dict.fromkeys("ijkl", 2),
@@ -286,26 +248,22 @@ REDUCTIONS = [
         "std", lambda x, dim=None, correction=1, keepdim=False: np.std(x, axis=dim, ddof=correction, keepdims=keepdim),
         *DIMS, V("ij", dim=1, correction=0), least=dict.fromkeys("ijkl", 2),
     ),
-    row("logsumexp", over(logsumexp), *DIMS, least=SOME),
+    row("logsumexp", specs.over(specs.logsumexp), *DIMS, least=SOME),
     row("cumsum", lambda x, dim: np.cumsum(x, axis=dim), V("ijk", dim=1), V("ijk", dim=-1), V("i", dim=0)),
     row(
-        "norm", lambda x, p=2, dim=None, keepdim=False: p_norm(x, p, dim, keepdim),
+        "norm", lambda x, p=2, dim=None, keepdim=False: specs.p_norm(x, p, dim, keepdim),
         *DIMS, V("ij", p=1, dim=0), V("ij", p=3, dim=1), V("ij", p="fro"), V("ij", p=math.inf, formula=False), least=SOME,
         names=lambda arrays, options, outputs, k: {"p": 2} if options.get("p") == "fro" else {},
     ),
     row(
-        "vector_norm", lambda x, ord=2, dim=None, keepdim=False: p_norm(x, ord, dim, keepdim),
+        "vector_norm", lambda x, ord=2, dim=None, keepdim=False: specs.p_norm(x, ord, dim, keepdim),
         V("ijk"), V("ij", ord=1, dim=0), V("ij", ord=3, dim=1), least=SOME,
     ),
-    row("sort", ranked, V("ijk"), V("ij", dim=0), V("ij", dim=1, descending=True), names=indices),
-    row("topk", top, V("ijk", k=2), V("ij", k=1, dim=0), V("ij", k=3, largest=False), least=dict.fromkeys("ijk", 3), names=indices),
+    row("sort", specs.ranked, V("ijk"), V("ij", dim=0), V("ij", dim=1, descending=True), names=indices),
+    row("topk", specs.top, V("ijk", k=2), V("ij", k=1, dim=0), V("ij", k=3, largest=False), least=dict.fromkeys("ijk", 3), names=indices),
 ]  # fmt: skip
 
 # -------------------------------------------------------------------------------------- matrices, convolution
-
-
-def linear(x: np.ndarray, weight: np.ndarray, bias: Any = 0.0) -> np.ndarray:
-    return x @ weight.T + bias
 
 
 LINALG = [
@@ -322,110 +280,8 @@ LINALG = [
         "addmm", lambda x, a, b, beta=1, alpha=1: beta * x + alpha * (a @ b),
         ("ik", "ij", "jk"), V("k", "ij", "jk", beta=0.5, alpha=-2.0, formula=False),
     ),
-    row("linear", linear, ("ij", "kj", "k"), ("ij", "kj"), ("nij", "kj", "k"), ("j", "kj", "k")),
+    row("linear", specs.linear, ("ij", "kj", "k"), ("ij", "kj"), ("nij", "kj", "k"), ("j", "kj", "k")),
 ]  # fmt: skip
-
-
-def pair(value: Any) -> tuple[int, int]:
-    return value if isinstance(value, tuple) else (value, value)
-
-
-def conv2d(x: np.ndarray, weight: np.ndarray, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> np.ndarray:
-    """One term after the other: for each filter place a strided slice of the padded image."""
-    (sp, sq), (dr, ds) = pair(stride), pair(dilation)
-    (O, Cg, R, S), (N, C, H, W) = weight.shape, x.shape
-    if padding == "same":
-        low = [d * (k - 1) // 2 for d, k in ((dr, R), (ds, S))]
-        high = [d * (k - 1) - before for (d, k), before in zip(((dr, R), (ds, S)), low, strict=True)]
-    else:
-        low = high = [0, 0] if padding == "valid" else list(pair(padding))
-    padded = np.pad(x, ((0, 0), (0, 0), (low[0], high[0]), (low[1], high[1])))
-    P, Q = (padded.shape[2] - dr * (R - 1) - 1) // sp + 1, (padded.shape[3] - ds * (S - 1) - 1) // sq + 1
-    result = np.zeros((N, O, P, Q))
-    for o in range(O):
-        first = o // (O // groups) * Cg
-        for r in range(R):
-            for s in range(S):
-                rows, columns = slice(r * dr, r * dr + sp * (P - 1) + 1, sp), slice(s * ds, s * ds + sq * (Q - 1) + 1, sq)
-                patch = padded[:, first : first + Cg, rows, columns]
-                result[:, o] += np.tensordot(patch, weight[o, :, r, s], (1, 0))
-    return result if bias is None else result + bias[:, None, None]
-
-
-def conv1d(x: np.ndarray, weight: np.ndarray, bias: Any = None, stride: int = 1, padding: Any = 0, dilation: int = 1, groups: int = 1) -> np.ndarray:
-    padding = padding if isinstance(padding, str) else (0, padding)
-    return conv2d(x[:, :, None], weight[:, :, None], bias, (1, stride), padding, (1, dilation), groups)[:, :, 0]
-
-
-def places(size: Sequence[int], P: int, Q: int, options: Mapping[str, Any]) -> Any:
-    """Every (p, q, r, s) whose read of an input of this size is no padding, with the place (h, w) that it reads."""
-    (sp, sq), (pp, pq), (dr, ds) = options["stride"], options["padding"], options["dilation"]
-    for p, q, r, s in np.ndindex(P, Q, *options["filter"]):
-        h, w = p * sp + r * dr - pp, q * sq + s * ds - pq
-        if 0 <= h < size[0] and 0 <= w < size[1]:
-            yield p, q, r, s, h, w
-
-
-def conv2d_input(a: np.ndarray, weight: np.ndarray, *, size: Any, groups: int, **options: Any) -> np.ndarray:
-    (N, O, P, Q), (_, Cg, R, S) = a.shape, weight.shape
-    result = np.zeros((N, Cg * groups, *size))
-    for p, q, r, s, h, w in places(size, P, Q, options | {"filter": (R, S)}):
-        for o in range(O):
-            first = o // (O // groups) * Cg
-            result[:, first : first + Cg, h, w] += a[:, o, p, q, None] * weight[o, :, r, s]
-    return result
-
-
-def conv2d_weight(x: np.ndarray, a: np.ndarray, *, size: Any, groups: int, **options: Any) -> np.ndarray:
-    (N, O, P, Q), Cg = a.shape, x.shape[1] // groups
-    result = np.zeros((O, Cg, *size))
-    for p, q, r, s, h, w in places(x.shape[2:], P, Q, options | {"filter": size}):
-        for o in range(O):
-            first = o // (O // groups) * Cg
-            result[o, :, r, s] += a[:, o, p, q] @ x[:, first : first + Cg, h, w]
-    return result
-
-
-def windows(x: np.ndarray, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> tuple[np.ndarray, int]:
-    """(N, C, P, Q, R, S): every window, NaN where it hangs over the padded image, inf where it reads padding."""
-    k, d, p = pair(kernel), pair(dilation), pair(padding)
-    step = k if stride is None else pair(stride)
-    reach = [d[a] * (k[a] - 1) + 1 for a in (0, 1)]
-    counts = []
-    for a in (0, 1):
-        over_all = x.shape[2 + a] + 2 * p[a] - reach[a]
-        count = (-(-over_all // step[a]) if ceil_mode else over_all // step[a]) + 1
-        if ceil_mode and (count - 1) * step[a] >= x.shape[2 + a] + p[a]:
-            count -= 1  # the last window must begin inside the image or its left padding
-        counts.append(count)
-    padded = np.pad(x, ((0, 0), (0, 0), (p[0], p[0]), (p[1], p[1])), constant_values=np.inf)
-    padded = np.pad(padded, ((0, 0), (0, 0), (0, reach[0] + step[0]), (0, reach[1] + step[1])), constant_values=np.nan)
-    found = np.empty((*x.shape[:2], *counts, *k))
-    for P, Q, R, S in np.ndindex(*counts, *k):
-        found[:, :, P, Q, R, S] = padded[:, :, P * step[0] + R * d[0], Q * step[1] + S * d[1]]
-    return found, 0
-
-
-def max_pool2d(x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False) -> np.ndarray:
-    found, _ = windows(x, kernel_size, stride, padding, dilation, ceil_mode)
-    return np.where(np.isfinite(found), found, -np.inf).max((-2, -1))
-
-
-def avg_pool2d(x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True) -> np.ndarray:
-    found, _ = windows(x, kernel_size, stride, padding, 1, ceil_mode)
-    counted = ~np.isnan(found) if count_include_pad else np.isfinite(found)
-    return np.where(np.isfinite(found), found, 0).sum((-2, -1)) / counted.sum((-2, -1))
-
-
-def as_image(spec: Callable[..., Any]) -> Callable[..., Any]:
-    """A pooling of signals from one of images: one row high."""
-
-    def one(x: np.ndarray, kernel_size: int, stride: Any = None, padding: int = 0, dilation: int = 1, **more: Any) -> np.ndarray:
-        spread = {} if dilation == 1 else {"dilation": (1, dilation)}
-        stride = kernel_size if stride is None else stride
-        return spec(x[:, :, None], (1, kernel_size), (1, stride), (0, padding), **spread, **more)[:, :, 0]
-
-    return one
 
 
 def pool_names(arrays: Sequence[np.ndarray], options: Mapping[str, Any], outputs: Any, k: int) -> dict[str, Any]:
@@ -437,44 +293,39 @@ IMAGE = {"h": 6, "w": 6, "r": 1, "s": 1}
 
 CONVOLUTION = [
     row(
-        "conv2d", conv2d, ("nchw", "ocrs", "o"), V("nchw", "ocrs", stride=(2, 1), padding=(1, 0)),
+        "conv2d", specs.conv2d, ("nchw", "ocrs", "o"), V("nchw", "ocrs", stride=(2, 1), padding=(1, 0)),
         V("nchw", "odrs", "o", stride=2, padding=2, groups=2, vary=False), V("nchw", "81rs", padding=1, groups=4, vary=False),
         V("nchw", "ocrs", padding=1, dilation=(2, 1)),
         V("nchw", "oc31", padding="same", formula=False), V("nchw", "oc22", "o", padding="same", formula=False),
         V("nchw", "ocrs", padding="valid", formula=False), least=IMAGE,
     ),
     row(
-        "conv2d_input", conv2d_input, V("no45", "oc32", size=(7, 6), stride=(2, 1), padding=(1, 0), dilation=(1, 1), groups=1),
+        "conv2d_input", specs.conv2d_input, V("no45", "oc32", size=(7, 6), stride=(2, 1), padding=(1, 0), dilation=(1, 1), groups=1),
         V("n453", "4232", size=(5, 5), stride=(1, 2), padding=(1, 1), dilation=(1, 1), groups=2), least=dict.fromkeys("noc", 1),
     ),
     row(
-        "conv2d_weight", conv2d_weight, V("nc76", "no45", size=(3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 1), groups=1),
+        "conv2d_weight", specs.conv2d_weight, V("nc76", "no45", size=(3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 1), groups=1),
         V("n455", "n453", size=(3, 2), stride=(1, 2), padding=(1, 1), dilation=(1, 1), groups=2), least=dict.fromkeys("noc", 1),
     ),
     row(
-        "conv1d", conv1d, ("nch", "ocr", "o"), V("nch", "ocr", stride=2, padding=1), V("nch", "odr", "o", dilation=2, groups=2, vary=False),
+        "conv1d", specs.conv1d, ("nch", "ocr", "o"), V("nch", "ocr", stride=2, padding=1), V("nch", "odr", "o", dilation=2, groups=2, vary=False),
         V("nch", "oc2", padding="same", formula=False), least=IMAGE,
     ),
     row(
-        "max_pool2d", max_pool2d, V("nchw", kernel_size=2), V("nchw", kernel_size=(3, 2), stride=(2, 1), padding=1),
+        "max_pool2d", specs.max_pool2d, V("nchw", kernel_size=2), V("nchw", kernel_size=(3, 2), stride=(2, 1), padding=1),
         V("nchw", kernel_size=2, dilation=2, stride=1), V("nchw", kernel_size=3, stride=2, ceil_mode=True),
         V("nchw", kernel_size=3, stride=3, padding=1, ceil_mode=True), least=IMAGE, names=pool_names,
     ),
-    row("max_pool1d", as_image(max_pool2d), V("nch", kernel_size=2), V("nch", kernel_size=3, stride=2, padding=1), least=IMAGE, names=pool_names),
+    row("max_pool1d", specs.as_image(specs.max_pool2d), V("nch", kernel_size=2), V("nch", kernel_size=3, stride=2, padding=1), least=IMAGE, names=pool_names),
     row(
-        "avg_pool2d", avg_pool2d, V("nchw", kernel_size=2), V("nchw", kernel_size=(3, 2), stride=(2, 1), padding=1),
+        "avg_pool2d", specs.avg_pool2d, V("nchw", kernel_size=2), V("nchw", kernel_size=(3, 2), stride=(2, 1), padding=1),
         V("nchw", kernel_size=3, stride=2, padding=1, count_include_pad=False), V("nchw", kernel_size=3, stride=2, ceil_mode=True),
         V("nchw", kernel_size=3, stride=3, padding=1, ceil_mode=True), least=IMAGE, names=pool_names,
     ),
-    row("avg_pool1d", as_image(avg_pool2d), V("nch", kernel_size=2), V("nch", kernel_size=3, stride=2, padding=1), least=IMAGE, names=pool_names),
+    row("avg_pool1d", specs.as_image(specs.avg_pool2d), V("nch", kernel_size=2), V("nch", kernel_size=3, stride=2, padding=1), least=IMAGE, names=pool_names),
 ]  # fmt: skip
 
 # ------------------------------------------------------------------------------------------ shape and index
-
-
-def pieces(x: np.ndarray, split_size: Any, dim: int = 0) -> list[np.ndarray]:
-    sizes = split_size if isinstance(split_size, (tuple, list)) else [split_size] * (x.shape[dim] // split_size)
-    return [piece for piece in np.split(x, np.cumsum(sizes), dim) if piece.shape[dim]]
 
 
 def piece_names(arrays: Sequence[np.ndarray], options: Mapping[str, Any], outputs: Any, k: int) -> dict[str, Any]:
@@ -488,31 +339,6 @@ def joined(arrays: Sequence[np.ndarray], options: Mapping[str, Any], outputs: An
     """The k-th tensor, and where it starts in the result."""
     dim = options.get("dim", 0)
     return {"X_k": arrays[k], "start_k": sum(array.shape[dim] for array in arrays[:k])}
-
-
-def take(x: np.ndarray, index: np.ndarray, dim: int) -> np.ndarray:
-    return np.take_along_axis(x, index, dim)
-
-
-def scatter_add(x: np.ndarray, index: np.ndarray, src: np.ndarray, dim: int) -> np.ndarray:
-    result = x.copy()
-    for place in np.ndindex(index.shape):
-        target = list(place)
-        target[dim] = index[place]
-        result[tuple(target)] += src[place]
-    return result
-
-
-def padded(x: np.ndarray, pad: tuple[int, ...], mode: str = "constant", value: float = 0.0) -> np.ndarray:
-    widths = [(0, 0)] * (x.ndim - len(pad) // 2) + list(zip(pad[::2], pad[1::2], strict=True))[::-1]
-    grown = np.pad(x, [(max(a, 0), max(b, 0)) for a, b in widths], constant_values=value)
-    return grown[tuple(slice(max(-a, 0), size - max(-b, 0)) for (a, b), size in zip(widths, grown.shape, strict=True))]
-
-
-def index_put(x: np.ndarray, value: np.ndarray, index: Any) -> np.ndarray:
-    result = x.copy()
-    result[index] = value
-    return result
 
 
 SHAPE = [
@@ -534,7 +360,7 @@ SHAPE = [
     row("cat", lambda *tensors, dim=0: np.concatenate(tensors, dim), V("ij", "kj", "1j"), V("ij", "ik", dim=-1), V("ij"), dims=(), names=joined),
     row("stack", lambda *tensors, dim=0: np.stack(tensors, dim), V("ij", "ij"), V("ij", "ij", "ij", dim=-1), dims=()),
     row("narrow", lambda x, dim, start, length: np.take(x, range(start, start + length), dim), V("i5j", dim=1, start=1, length=3)),
-    row("split", pieces, V("4j", split_size=2), V("j6", split_size=(1, 3, 2), dim=-1), names=piece_names),
+    row("split", specs.pieces, V("4j", split_size=2), V("j6", split_size=(1, 3, 2), dim=-1), names=piece_names),
     row("chunk", lambda x, chunks, dim=0: np.array_split(x, [3, 6], dim), V("7j", chunks=3), V("i8", chunks=3, dim=1), names=piece_names),
     row("unbind", lambda x, dim=0: list(np.moveaxis(x, dim, 0)), V("3j"), V("i2j", dim=1), names=lambda arrays, options, outputs, k: {"k": k}),
     row("flip", lambda x, dims: np.flip(x, dims), V("ijk", dims=(0, 2)), V("i", dims=(-1,)), dims=("dims",)),
@@ -547,17 +373,17 @@ SHAPE = [
     row("diag", lambda x, diagonal=0: np.diag(x, diagonal), V("i"), V("i", diagonal=-2), V("ij"), V("35", diagonal=1), V("53", diagonal=-1), V("35", diagonal=-2),
         called=lambda arrays: {"X": "v", "Y": "M"} if arrays[0].ndim == 1 else {"X": "M", "Y": "v"}),
     row(
-        "pad", padded, V("ij", pad=(1, 2)), V("ij", pad=(0, 1), value=3.5), V("ijk", pad=(1, 0, 2, 1), formula=False),
+        "pad", specs.padded, V("ij", pad=(1, 2)), V("ij", pad=(0, 1), value=3.5), V("ijk", pad=(1, 0, 2, 1), formula=False),
         V("44", pad=(-1, 2, 1, -1), formula=False), names=lambda arrays, options, outputs, k: {"value": options.get("value", 0.0)},
     ),
     unary("clone", np.copy),
     unary("contiguous", np.copy),
     unary("detach", np.copy, differentiable=False),
     row("getitem", lambda x, index: x[index], V("54", index=(slice(1, 4, 2), 2)), V("54", index=np.array([[0, 4], [4, 2]])), V("54", index=(None, ..., -1))),
-    row("index_put", index_put, V("54", "2", index=(slice(1, 4, 2), 2)), V("54", "4", index=3)),
-    row("gather", take, V("ij", index("kj", "i"), dim=0), V("ijk", index("ijl", "k"), dim=-1), least=SOME | {"l": 0}),
-    row("scatter_add", scatter_add, V("ij", index("kj", "i"), "kj", dim=0), V("ijk", index("ijl", "k"), "ijl", dim=-1), least=SOME | {"l": 0}),
-    row("take_along_dim", take, V("ij", index("kj", "i"), dim=0), V("ij", index("1k", "j"), dim=1, formula=False), least=SOME),
+    row("index_put", specs.index_put, V("54", "2", index=(slice(1, 4, 2), 2)), V("54", "4", index=3)),
+    row("gather", specs.take, V("ij", index("kj", "i"), dim=0), V("ijk", index("ijl", "k"), dim=-1), least=SOME | {"l": 0}),
+    row("scatter_add", specs.scatter_add, V("ij", index("kj", "i"), "kj", dim=0), V("ijk", index("ijl", "k"), "ijl", dim=-1), least=SOME | {"l": 0}),
+    row("take_along_dim", specs.take, V("ij", index("kj", "i"), dim=0), V("ij", index("1k", "j"), dim=1, formula=False), least=SOME),
     row("index_select", lambda x, index, dim: np.take(x, index, dim), V("ijk", index("l", "j"), dim=1), V("ij", index("k", "i"), dim=0), least=SOME),
     row("masked_select", lambda x, mask: np.broadcast_arrays(x, mask)[0][np.broadcast_arrays(x, mask)[1]], V("ij", bools("ij")), V("ij", bools("j")), V("j", bools("ij"))),
     row("masked_fill", lambda x, mask, value: np.where(mask, value, x), V("ij", bools("ij"), value=2.5), V("ijk", bools("k"), value=-1.0)),
@@ -569,32 +395,6 @@ SHAPE = [
 # -------------------------------------------------------------------- softmax, normalisation, random numbers
 
 
-def softmax(x: np.ndarray, dim: int = -1) -> np.ndarray:
-    return np.exp(x) / np.exp(x).sum(dim, keepdims=True)
-
-
-def layer_norm(x: np.ndarray, weight: Any = 1.0, bias: Any = 0.0, *, normalized_shape: Any, eps: float = 1e-5) -> np.ndarray:
-    axes = tuple(range(-len(normalized_shape), 0))
-    return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps) * weight + bias
-
-
-def batch_norm(
-    x: np.ndarray, running_mean: Any, running_var: Any, weight: Any = 1.0, bias: Any = 0.0,
-    *, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
-) -> np.ndarray:  # fmt: skip
-    axes, across = (0, *range(2, x.ndim)), (-1,) + (1,) * (x.ndim - 2)
-    mean, var = (x.mean(axes), x.var(axes)) if training else (running_mean, running_var)
-    shaped = [np.reshape(a, across) if np.ndim(a) else a for a in (mean, var, weight, bias)]
-    return (x - shaped[0]) / np.sqrt(shaped[1] + eps) * shaped[2] + shaped[3]
-
-
-def kept(shape: tuple[int, ...], p: float) -> np.ndarray:
-    """What a dropout with the seed 5 keeps: it draws one float32 for each mask element."""
-    import minidl
-
-    return (minidl.rand(shape, generator=minidl.Generator().manual_seed(5)).numpy() >= p).astype(float)
-
-
 class Seeded:
     """A new generator with the seed 5 for every call."""
 
@@ -603,26 +403,71 @@ class Seeded:
 
 
 NORMAL = [
-    row("softmax", softmax, "ij", V("ijk", dim=1), V("ijk", dim=0), V("i", dim=-1)),
-    row("log_softmax", lambda x, dim=-1: np.log(softmax(x, dim)), "ij", V("ijk", dim=1), V("i", dim=-1)),
+    row("softmax", specs.softmax, "ij", V("ijk", dim=1), V("ijk", dim=0), V("i", dim=-1)),
+    row("log_softmax", lambda x, dim=-1: np.log(specs.softmax(x, dim)), "ij", V("ijk", dim=1), V("i", dim=-1)),
     row(
-        "layer_norm", layer_norm, V("ij7", normalized_shape=(7,)), V("ij7", "7", "7", normalized_shape=(7,)),
+        "layer_norm", specs.layer_norm, V("ij7", normalized_shape=(7,)), V("ij7", "7", "7", normalized_shape=(7,)),
         V("i35", "35", "35", normalized_shape=(3, 5), eps=1e-3),
         names=lambda arrays, options, outputs, k: {name: a.ravel() for name, a in zip(("WEIGHT", "BIAS"), arrays[1:])},
     ),
     row(
-        "batch_norm", batch_norm, V("nch", "c", positive("c"), "c", "c"), V("nchw", "c", positive("c"), "c", "c", training=True),
+        "batch_norm", specs.batch_norm, V("nch", "c", positive("c"), "c", "c"), V("nchw", "c", positive("c"), "c", "c", training=True),
         V("nch", "c", positive("c"), training=True), V("62", "2", positive("2"), "2", "2", training=True, eps=1e-3),
         only=(0, 3, 4), least={"n": 2, "c": 1, "h": 1, "w": 1},
     ),
     row(
-        "dropout", lambda x, p, generator: x * kept(x.shape, p) / (1 - p), V("ijk", p=0.3, generator=Seeded()), V("i", p=0.0, generator=Seeded()),
-        names=lambda arrays, options, outputs, k: {"MASK": kept(arrays[0].shape, options["p"])},
+        "dropout", lambda x, p, generator: x * specs.kept(x.shape, p) / (1 - p), V("ijk", p=0.3, generator=Seeded()), V("i", p=0.0, generator=Seeded()),
+        names=lambda arrays, options, outputs, k: {"MASK": specs.kept(arrays[0].shape, options["p"])},
     ),
     row(
-        "dropout2d", lambda x, p, generator: x * kept(x.shape[:2], p)[:, :, None, None] / (1 - p), V("nchw", p=0.4, generator=Seeded()),
-        names=lambda arrays, options, outputs, k: {"MASK": kept(arrays[0].shape[:2], options["p"])},
+        "dropout2d", lambda x, p, generator: x * specs.kept(x.shape[:2], p)[:, :, None, None] / (1 - p), V("nchw", p=0.4, generator=Seeded()),
+        names=lambda arrays, options, outputs, k: {"MASK": specs.kept(arrays[0].shape[:2], options["p"])},
     ),
 ]  # fmt: skip
 
-TABLE = [*ELEMENTWISE, *REDUCTIONS, *LINALG, *CONVOLUTION, *SHAPE, *NORMAL]
+# --------------------------------------------------------------------------------------------------- losses
+
+
+def loss(op: str, spec: Callable[..., Any], *variants: V, **more: Any) -> Row:
+    """Each variant with every reduction."""
+    return row(op, spec, *(v.having(reduction=r) for v in variants for r in ("mean", "sum", "none")), module="losses", **more)
+
+
+LOGITS = {"n": 1, "c": 1, "h": 1}
+CLASSES = [
+    V("nc", index("n", "c")),
+    V("nc", index("n", "c", -100), positive("c")),
+    V("nc", index("n", "4"), ignore_index=1, vary=False),
+    V("nch", index("nh", "c"), formula=False),
+    V("c", index("", "c"), formula=False),
+]
+LOSSES = [
+    loss("mse_loss", specs.reduced(lambda x, t: (x - t) ** 2), V("ij", "ij"), least=SOME),
+    loss("l1_loss", specs.reduced(lambda x, t: np.abs(x - t)), V("ij", "ij"), least=SOME),
+    loss("huber_loss", specs.reduced(specs.huber), V("ij", "ij"), V("i", "i", delta=0.5), least=SOME),
+    loss(
+        "smooth_l1_loss", specs.reduced(lambda x, t, beta=1.0: specs.huber(x, t, beta) / beta), V("ij", "ij"), V("i", "i", beta=0.4),
+        least=SOME,
+    ),
+    row("huber", lambda d, delta: specs.huber(d, 0, delta), V("ij", delta=0.7), module="losses"),
+    loss(
+        "cross_entropy", specs.cross_entropy, *CLASSES, V("nc", index("n", "c"), positive("c"), label_smoothing=0.2),
+        V("nc", index("n", "c", -100), label_smoothing=0.3), V("nc", share("nc"), formula=False),
+        V("nch", share("nch"), positive("c"), label_smoothing=0.1, formula=False), least=LOGITS,
+    ),
+    loss("nll_loss", specs.nll, *CLASSES, least=LOGITS),
+    loss(
+        "binary_cross_entropy", specs.reduced(lambda x, t, w=1.0: -w * (t * np.log(x) + (1 - t) * np.log(1 - x))),
+        V(share("ij"), share("ij")), V(share("ij"), share("ij"), positive("j")), least=SOME,
+    ),
+    loss(
+        "binary_cross_entropy_with_logits", specs.reduced(specs.binary_with_logits), V("ij", share("ij")),
+        V("ij", share("ij"), positive("j")), least=SOME,
+    ),
+    row(
+        "kl_div", specs.kl_div, *(V("ij", share("ij"), reduction=r) for r in ("mean", "batchmean", "sum", "none")),
+        V("ij", "ij", log_target=True), module="losses", least=SOME,
+    ),
+]  # fmt: skip
+
+TABLE = [*ELEMENTWISE, *REDUCTIONS, *LINALG, *CONVOLUTION, *SHAPE, *NORMAL, *LOSSES]

@@ -137,7 +137,7 @@ def test_a_gradient_penalty_trains_through_backward_with_create_graph() -> None:
     assert x.grad is not None
     penalty = (x.grad**2).sum()  # Σ (2 w x)²
     (gw,) = autograd.grad(penalty, (w,))
-    np.testing.assert_allclose(gw.array, 8 * w.array * x.array ** 2)
+    np.testing.assert_allclose(gw.array, 8 * w.array * x.array**2)
 
 
 def test_a_hessian_vector_product() -> None:
@@ -476,7 +476,7 @@ def test_a_function_of_a_students_own() -> None:
     x = leaf(4)
     Cube.apply(x, 2.0).sum().backward()
     assert x.grad is not None
-    np.testing.assert_allclose(x.grad.array, 6 * x.array ** 2)
+    np.testing.assert_allclose(x.grad.array, 6 * x.array**2)
     (g,) = autograd.grad(Cube.apply(x, 2.0).sum(), (x,), create_graph=True)
     (h,) = autograd.grad(g.sum(), (x,))
     np.testing.assert_allclose(h.array, 12 * x.array)
@@ -525,10 +525,10 @@ def test_detect_anomaly_names_the_module() -> None:
             return x.sqrt()
 
     x = minidl.tensor([[0.0, -1.0]], requires_grad=True)
-    with autograd.detect_anomaly(), pytest.raises(FloatingPointError, match=r"log.*Logarithm"):
+    with autograd.detect_anomaly(), pytest.raises(FloatingPointError, match=r"log.*Sequential\.1"):
         nn.Sequential(nn.Identity(), Logarithm())(x)
     x = minidl.tensor([[0.0, 1.0]], requires_grad=True)
-    with autograd.detect_anomaly(), pytest.raises(FloatingPointError, match=r"sqrt.*Root"):
+    with autograd.detect_anomaly(), pytest.raises(FloatingPointError, match=r"sqrt.*Sequential\.1"):
         nn.Sequential(nn.Identity(), Root())(x).sum().backward()
 
 

@@ -21,6 +21,14 @@ def draw(*shape, seed=0, scale=1.0):
     return np.random.default_rng(seed).normal(size=shape) * scale
 
 
+@pytest.fixture(params=["reference", "native"])
+def backend(request):
+    if request.param == "native" and not minidl.kernels.native.available:
+        pytest.skip("the native kernels were not built here")
+    with minidl.backend(request.param):
+        yield request.param
+
+
 def t64(array, grad=False):
     return minidl.tensor(np.asarray(array, dtype=np.float64), requires_grad=grad)
 
@@ -110,10 +118,8 @@ FORMULA_CASES = [
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize(("loss", "arrays", "options", "named"), FORMULA_CASES)
-def test_the_docstring_is_what_runs(loss, arrays, options, named, reduction):
-    formulas = pytest.importorskip(
-        "minidl.explain.evaluator", reason="the formula evaluator is not in this build"
-    )
+def test_the_docstring_is_what_runs(loss, arrays, options, named, reduction, backend):
+    formulas = pytest.importorskip("minidl.explain.evaluator", reason="the formula evaluator is not in this build")
     names = loss.__code__.co_varnames[: loss.__code__.co_argcount]
     known = loss.__code__.co_varnames[: loss.__code__.co_argcount + loss.__code__.co_kwonlyargcount]
     options = {k: v for k, v in options.items() if k in known}
@@ -160,7 +166,7 @@ def test_cross_entropy_second_derivatives():
     np.testing.assert_allclose(np.stack(rows), np.diag(p) - np.outer(p, p), rtol=1e-12, atol=1e-15)
 
 
-def test_fused_and_plain_cross_entropy_agree():
+def test_fused_and_plain_cross_entropy_agree(backend):
     x, target = t64(draw(6, 4), grad=True), np.array([0, 1, -100, 3, 2, 1])
     weight = t64([1.0, 2.0, 0.5, 0.1])
     for eps in (0.0, 0.4):
@@ -182,7 +188,7 @@ def test_cross_entropy_with_a_learned_weight():
 
 
 @pytest.mark.parametrize("dtype", [minidl.float32, minidl.float64])
-def test_cross_entropy_of_huge_logits(dtype):
+def test_cross_entropy_of_huge_logits(dtype, backend):
     x = minidl.tensor([[1e4, 0.0, -1e4]], dtype=dtype, requires_grad=True)
     loss = F.cross_entropy(x, minidl.tensor([1]))
     loss.backward()
@@ -193,9 +199,7 @@ def test_cross_entropy_of_huge_logits(dtype):
 @pytest.mark.parametrize("dtype", [minidl.float32, minidl.float64])
 def test_bce_with_logits_of_huge_logits(dtype):
     x = minidl.tensor([1e4, -1e4, 1e4, -1e4], dtype=dtype, requires_grad=True)
-    loss = F.binary_cross_entropy_with_logits(
-        x, minidl.tensor([1.0, 0.0, 0.0, 1.0], dtype=dtype), reduction="none"
-    )
+    loss = F.binary_cross_entropy_with_logits(x, minidl.tensor([1.0, 0.0, 0.0, 1.0], dtype=dtype), reduction="none")
     loss.sum().backward()
     assert loss.tolist() == [0.0, 0.0, 1e4, 1e4]
     assert x.grad.tolist() == [0.0, 0.0, 1.0, -1.0]
@@ -328,9 +332,7 @@ def test_penalties_by_hand():
 
 @pytest.mark.parametrize("penalty", [penalties.L1(0.3), penalties.L2(0.3), penalties.ElasticNet(0.3, 0.7)])
 def test_penalty_formulas(penalty):
-    formulas = pytest.importorskip(
-        "minidl.explain.evaluator", reason="the formula evaluator is not in this build"
-    )
+    formulas = pytest.importorskip("minidl.explain.evaluator", reason="the formula evaluator is not in this build")
     w = draw(3, 4)
     expected = formulas.evaluate(type(penalty), {**vars(penalty), "W": w})["Y"]
     assert penalty(t64(w)).item() == pytest.approx(float(expected), rel=1e-13)

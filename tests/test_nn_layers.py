@@ -119,6 +119,8 @@ def test_dropout_keeps_the_mean_and_rests_in_evaluation():
     assert y.mean() == pytest.approx(1, abs=0.02)
     assert (layer(x).array != y).any()
     np.testing.assert_array_equal(layer.eval()(x).array, x.array)
+    channels = nn.Dropout2d(0.5)(minidl.ones(8, 16, 3, 3)).array
+    assert (channels == channels[..., :1, :1]).all() and set(np.unique(channels)) == {0.0, 2.0}
     for p in (-0.1, 1.1):
         with pytest.raises(ValueError, match="between 0 and 1"):
             nn.Dropout(p)
@@ -139,9 +141,7 @@ def test_batch_norm_statistics():
         var = 0.7 * var + 0.3 * batch.var((0, 2), ddof=1)
     np.testing.assert_allclose(moving.running_mean.array, mean, rtol=1e-12)
     np.testing.assert_allclose(moving.running_var.array, var, rtol=1e-12)
-    np.testing.assert_allclose(
-        plain.running_mean.array, np.mean([b.mean((0, 2)) for b in batches], 0), rtol=1e-12
-    )
+    np.testing.assert_allclose(plain.running_mean.array, np.mean([b.mean((0, 2)) for b in batches], 0), rtol=1e-12)
     assert moving.num_batches_tracked.item() == 4
     x = minidl.tensor(batches[0])
     expected = (batches[0] - mean[:, None]) / np.sqrt(var[:, None] + 1e-5)
@@ -247,12 +247,8 @@ def test_xavier():
 
 
 def test_kaiming():
-    assert many(init.kaiming_normal_, nonlinearity="relu").std() == pytest.approx(
-        math.sqrt(2 / 200), rel=0.01
-    )
-    assert many(init.kaiming_normal_, a=1.0, mode="fan_out").std() == pytest.approx(
-        math.sqrt(1 / 300), rel=0.01
-    )
+    assert many(init.kaiming_normal_, nonlinearity="relu").std() == pytest.approx(math.sqrt(2 / 200), rel=0.01)
+    assert many(init.kaiming_normal_, a=1.0, mode="fan_out").std() == pytest.approx(math.sqrt(1 / 300), rel=0.01)
     w = many(init.kaiming_uniform_, shape=(30, 20, 5, 4), a=math.sqrt(5))
     assert 0.999 / 20 < np.abs(w).max() <= np.float32(1 / 20)
 
@@ -268,11 +264,7 @@ def test_truncated_normal():
 
 
 def test_simple_fills():
-    assert (
-        many(init.constant_, val=3.0).min() == 3
-        and many(init.zeros_).max() == 0
-        and many(init.ones_).min() == 1
-    )
+    assert many(init.constant_, val=3.0).min() == 3 and many(init.zeros_).max() == 0 and many(init.ones_).min() == 1
     np.testing.assert_array_equal(many(init.eye_, shape=(3, 4)), np.eye(3, 4))
     w = many(init.uniform_, a=-2.0, b=4.0)
     assert w.mean() == pytest.approx(1, abs=0.03) and w.min() >= -2 and w.max() < 4
@@ -296,9 +288,7 @@ def test_generators_decide():
 
 
 def test_gains():
-    assert (
-        init.calculate_gain("linear") == init.calculate_gain("conv2d") == init.calculate_gain("sigmoid") == 1
-    )
+    assert init.calculate_gain("linear") == init.calculate_gain("conv2d") == init.calculate_gain("sigmoid") == 1
     assert init.calculate_gain("tanh") == 5 / 3 and init.calculate_gain("relu") == math.sqrt(2)
     assert init.calculate_gain("leaky_relu", 1) == 1 and init.calculate_gain("selu") == 0.75
 
@@ -336,9 +326,7 @@ def test_default_initial_values():
     assert nn.Embedding(200, 50).weight.array.std() == pytest.approx(1, rel=0.05)
     norm = nn.BatchNorm2d(3)
     assert (
-        norm.weight.tolist() == [1.0] * 3
-        and norm.bias.tolist() == [0.0] * 3
-        and norm.running_var.tolist() == [1.0] * 3
+        norm.weight.tolist() == [1.0] * 3 and norm.bias.tolist() == [0.0] * 3 and norm.running_var.tolist() == [1.0] * 3
     )
     minidl.manual_seed(0)
     first = nn.Linear(3, 3).weight.tolist()

@@ -96,9 +96,7 @@ def test_assigning_registers_and_replaces():
 
 def test_registering_refuses():
     net = Net()
-    with pytest.raises(
-        TypeError, match="weight is registered and cannot become a Tensor; assign a Parameter or None"
-    ):
+    with pytest.raises(TypeError, match="weight is registered and cannot become a Tensor; assign a Parameter or None"):
         net.hidden.weight = minidl.zeros(4, 3)
     with pytest.raises(TypeError, match="cannot become a int"):
         net.hidden = 3
@@ -166,6 +164,9 @@ def test_dtypes():
     assert first.dtype == first.grad.dtype == minidl.float32 and first.requires_grad and first.is_leaf
     net(minidl.ones(2, 3)).sum().backward()
     net.to("cpu").to(device="cpu", dtype=minidl.float64).to(minidl.zeros(1)).float()
+    assert net.cpu() is net
+    with pytest.raises(RuntimeError, match="cuda"):
+        net.cuda()
     with pytest.raises(TypeError, match="floating-point"):
         net.to(minidl.int64)
     assert first.dtype == minidl.float32
@@ -217,9 +218,7 @@ def test_foreign_state_loads_nothing():
         net.load_state_dict([1])
     for name, value in net.state_dict().items():
         np.testing.assert_array_equal(value.array, before[name])
-    missing, unexpected = net.load_state_dict(
-        {"scale": minidl.zeros(1), "extra": minidl.ones(1)}, strict=False
-    )
+    missing, unexpected = net.load_state_dict({"scale": minidl.zeros(1), "extra": minidl.ones(1)}, strict=False)
     assert missing == STATE[1:] and unexpected == ["extra"] and net.scale.item() == 0
 
 

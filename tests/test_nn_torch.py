@@ -47,6 +47,7 @@ LAYERS = [
     ("Unflatten", (1, (2, 3)), {}, (2, 6)),
     ("Identity", (), {}, (2, 6)),
     ("Dropout", (0.0,), {}, (2, 6)),
+    ("Dropout2d", (0.0,), {}, (2, 6, 2, 2)),
     ("ReLU", (), {}, (3, 4)),
     ("ReLU", (True,), {}, (3, 4)),
     ("LeakyReLU", (), {}, (3, 4)),
@@ -73,9 +74,7 @@ def test_layer_as_pytorch(name, arguments, options, shape):
     theirs = getattr(torch.nn, name)(*arguments, **options)
     assert repr(ours) == repr(theirs)
     state = theirs.state_dict()
-    assert {k: tuple(v.shape) for k, v in ours.state_dict().items()} == {
-        k: tuple(v.shape) for k, v in state.items()
-    }
+    assert {k: tuple(v.shape) for k, v in ours.state_dict().items()} == {k: tuple(v.shape) for k, v in state.items()}
     assert list(ours.state_dict()) == list(state)
     assert [n for n, _ in ours.named_parameters()] == [n for n, _ in theirs.named_parameters()]
     ours, theirs = ours.double(), theirs.double()
@@ -144,9 +143,7 @@ def test_a_network_learns_as_pytorch_does():
         np.testing.assert_allclose(p.array, q.numpy(), rtol=1e-4, atol=1e-6, err_msg=key)
 
 
-@pytest.mark.parametrize(
-    "nonlinearity", ["linear", "conv2d", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]
-)
+@pytest.mark.parametrize("nonlinearity", ["linear", "conv2d", "sigmoid", "tanh", "relu", "leaky_relu", "selu"])
 def test_gains_as_pytorch(nonlinearity):
     assert nn.init.calculate_gain(nonlinearity) == torch.nn.init.calculate_gain(nonlinearity)
 

@@ -32,6 +32,14 @@ CASES = [
 START = np.array([[1.0, -2.0, 0.5], [0.0, 3.0, -0.25]])
 
 
+@pytest.fixture(params=["reference", "native"])
+def backend(request):
+    if request.param == "native" and not minidl.kernels.native.available:
+        pytest.skip("the native kernels were not built here")
+    with minidl.backend(request.param):
+        yield request.param
+
+
 def gradients(steps=5):
     return np.random.default_rng(0).normal(size=(steps, *START.shape))
 
@@ -49,10 +57,8 @@ def run(optimizer, params, grads):
 
 
 @pytest.mark.parametrize(("make", "options"), CASES)
-def test_the_docstring_is_what_runs(make, options):
-    evaluator = pytest.importorskip(
-        "minidl.explain.evaluator", reason="the formula evaluator is not in this build"
-    )
+def test_the_docstring_is_what_runs(make, options, backend):
+    evaluator = pytest.importorskip("minidl.explain.evaluator", reason="the formula evaluator is not in this build")
     w = leaf()
     optimizer = make([w], **options)
     settings = {**optimizer.defaults}
@@ -72,7 +78,7 @@ def test_the_docstring_is_what_runs(make, options):
 
 
 @pytest.mark.parametrize(("make", "options"), CASES)
-def test_float32_and_awkward_layouts(make, options):
+def test_float32_and_awkward_layouts(make, options, backend):
     """Several parameters, one transposed and one empty, take the same steps as one alone in float64."""
     alone = run(make([p := leaf()], **options), [p], gradients())[0]
     flipped = minidl.from_numpy(np.ascontiguousarray(START.T)).T.requires_grad_()
@@ -253,6 +259,7 @@ def test_foreign_state_is_refused_and_changes_nothing():
         ({}, "expected a dict with 'state'"),
         (optim.Adam([leaf(), leaf()]).state_dict(), "groups of"),
         (other.state_dict(), "the state is of another model"),
+        ({"state": {}, "param_groups": [{"params": [0], "betas": [0.9, 2.0]}]}, "beta2 is 2.0"),
     ]:
         with pytest.raises(ValueError, match=words):
             optimizer.load_state_dict(state)
@@ -314,13 +321,9 @@ def rates(module, optimizer, name, options, steps=20):
     return found
 
 
-@pytest.mark.parametrize(
-    ("name", "options"), [s for s in SCHEDULES if s[0] not in ("LambdaLR", "OneCycleLR")]
-)
+@pytest.mark.parametrize(("name", "options"), [s for s in SCHEDULES if s[0] not in ("LambdaLR", "OneCycleLR")])
 def test_schedule_formulas(name, options):
-    evaluator = pytest.importorskip(
-        "minidl.explain.evaluator", reason="the formula evaluator is not in this build"
-    )
+    evaluator = pytest.importorskip("minidl.explain.evaluator", reason="the formula evaluator is not in this build")
     schedule = getattr(lr_scheduler, name)
     scheduler = schedule(optim.SGD([leaf()], lr=0.2), **options)
     settings = {k: v for k, v in vars(scheduler).items() if isinstance(v, (int, float))}
@@ -332,9 +335,7 @@ def test_schedule_formulas(name, options):
 
 @pytest.mark.parametrize("strategy", ["cos", "linear"])
 def test_one_cycle_formula(strategy):
-    evaluator = pytest.importorskip(
-        "minidl.explain.evaluator", reason="the formula evaluator is not in this build"
-    )
+    evaluator = pytest.importorskip("minidl.explain.evaluator", reason="the formula evaluator is not in this build")
     options = {
         "max_lr": 0.5,
         "total_steps": 21,
@@ -344,9 +345,7 @@ def test_one_cycle_formula(strategy):
     }
     found = rates(lr_scheduler, optim.Adam([leaf()]), "OneCycleLR", {**options, "anneal_strategy": strategy})
     for t, lr in enumerate(found):
-        expected = evaluator.evaluate(
-            lr_scheduler.OneCycleLR, {**options, "anneal_strategy": strategy, "t": t}
-        )["lr"]
+        expected = evaluator.evaluate(lr_scheduler.OneCycleLR, {**options, "anneal_strategy": strategy, "t": t})["lr"]
         assert lr == pytest.approx(float(expected), rel=1e-12)
 
 
@@ -463,9 +462,7 @@ def test_steps_as_pytorch(torch, make, options, dtype):
         w.grad, theirs.grad = minidl.tensor(g), torch.tensor(g)
         ours.step()
         other.step()
-    np.testing.assert_allclose(
-        w.array, theirs.detach().numpy(), rtol=1e-12 if dtype == np.float64 else 1e-5, atol=1e-7
-    )
+    np.testing.assert_allclose(w.array, theirs.detach().numpy(), rtol=1e-12 if dtype == np.float64 else 1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(("make", "options"), [c for c in CASES if c[0] is not optim.GD])
@@ -493,9 +490,7 @@ def test_schedules_as_pytorch(torch, name, options, make):
     optimizer = getattr(optim, make)([leaf()], lr=0.2, **extra)
     theirs = getattr(torch.optim, make)([torch.tensor(START, requires_grad=True)], lr=0.2, **extra)
     ours = rates(lr_scheduler, optimizer, name, options)
-    np.testing.assert_allclose(
-        ours, rates(torch.optim.lr_scheduler, theirs, name, options), rtol=1e-9, atol=1e-12
-    )
+    np.testing.assert_allclose(ours, rates(torch.optim.lr_scheduler, theirs, name, options), rtol=1e-9, atol=1e-12)
     for key in ("momentum", "betas"):
         if key in theirs.param_groups[0]:
             np.testing.assert_allclose(optimizer.param_groups[0][key], theirs.param_groups[0][key], rtol=1e-9)

@@ -28,9 +28,7 @@ _BINARY: dict[str, Callable[[Any, Any], Any]] = {
 _REDUCE: dict[str, Callable[[Any, Any, tuple[int, ...]], Any]] = {
     "Σ": lambda x, valid, axes: np.sum(x, axes, where=valid),
     "Π": lambda x, valid, axes: np.prod(x, axes, where=valid),
-    "mean": lambda x, valid, axes: (
-        np.sum(x, axes, where=valid) / np.sum(np.broadcast_to(valid, x.shape), axes)
-    ),
+    "mean": lambda x, valid, axes: np.sum(x, axes, where=valid) / np.sum(np.broadcast_to(valid, x.shape), axes),
     "max": lambda x, valid, axes: np.max(np.where(valid, x, -np.inf), axes, initial=-np.inf),
     "min": lambda x, valid, axes: np.min(np.where(valid, x, np.inf), axes, initial=np.inf),
     "argmax": lambda x, valid, axes: np.argmax(np.where(valid, x, -np.inf), axes[0]),
@@ -52,9 +50,7 @@ def evaluate(
     lines = _lines(source)
     scope = _Scope(lines, values, shapes or {})
     with np.errstate(all="ignore"):
-        return {
-            line.target: np.asarray(scope.look_up(line.target, line)) for line in lines if line.sign == "="
-        }
+        return {line.target: np.asarray(scope.look_up(line.target, line)) for line in lines if line.sign == "="}
 
 
 def run_updates(source: Any, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,9 +69,7 @@ def move_last(array: np.ndarray, dims: int | Sequence[int] | None) -> np.ndarray
     named = [axis % count for axis in axes] if count else []
     rest = [axis for axis in range(count) if axis not in named]
     moved = array.transpose(*rest, *named)
-    return moved.reshape(
-        *(array.shape[axis] for axis in rest), math.prod(array.shape[axis] for axis in named)
-    )
+    return moved.reshape(*(array.shape[axis] for axis in rest), math.prod(array.shape[axis] for axis in named))
 
 
 def _lines(source: Any) -> list[Formula]:
@@ -97,9 +91,7 @@ def _letters(indices: Sequence[str], shape: Sequence[int]) -> dict[str, int]:
 class _Scope:
     """The values of the names, and the indices bound so far."""
 
-    def __init__(
-        self, lines: list[Formula], values: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]
-    ) -> None:
+    def __init__(self, lines: list[Formula], values: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> None:
         self.lines = {line.target: line for line in lines if line.sign == "="}
         self.known = dict(values)
         self.shapes = shapes
@@ -149,9 +141,7 @@ class _Scope:
         """The left side as one more array with these indices, where its shape is known."""
         if line.target not in self.shapes:
             return []
-        items: tuple[Tree, ...] = tuple(
-            ("...",) if name == "..." else ("name", name) for name in line.indices or ()
-        )
+        items: tuple[Tree, ...] = tuple(("...",) if name == "..." else ("name", name) for name in line.indices or ())
         return [(items, tuple(self.shapes[line.target]))]
 
     @contextmanager
@@ -169,9 +159,7 @@ class _Scope:
             extra = [len(shape) - len(items) + 1 for items, shape in reads if ("...",) in items]
             self.dots = max(extra, default=0)
             named += [(f"...{place}", None) for place in reversed(range(self.dots))]
-        sizes = [
-            self._range(name, reads) if limit is None else int(self.tree(limit)) for name, limit in named
-        ]
+        sizes = [self._range(name, reads) if limit is None else int(self.tree(limit)) for name, limit in named]
         for (name, _), size in zip(named, sizes, strict=True):
             self.bound[name] = len(self.ranges)
             self.ranges.append(size)
@@ -201,9 +189,7 @@ class _Scope:
                 if item == ("name", name):
                     sizes.add(shape[place] if place < dots else shape[place - len(items)])
                 if item == ("...",) and name.startswith("..."):
-                    from_right = (
-                        len(items) - dots + int(name[3:])
-                    )  # axes to the right of the one meant, plus one
+                    from_right = len(items) - dots + int(name[3:])  # axes to the right of the one meant, plus one
                     if from_right <= len(shape) - dots:
                         sizes.add(shape[-from_right])
         wide = sorted(sizes - {1})
@@ -265,9 +251,7 @@ class _Scope:
         dots = array.ndim - len(items) + 1 if ("...",) in items else 0
         if ("...",) not in items and len(items) != array.ndim or dots > self.dots or dots < 0:
             raise self.error(f"`{name}` has {array.ndim} axes, not {len(items)} indices")
-        wanted: list[
-            tuple[Any, bool]
-        ] = []  # (place along the axis, whether it is a plain index, which broadcasts)
+        wanted: list[tuple[Any, bool]] = []  # (place along the axis, whether it is a plain index, which broadcasts)
         for item in items:
             if item == ("...",):
                 wanted += [(self._name(f"...{place}"), True) for place in reversed(range(dots))]
@@ -311,16 +295,10 @@ class _Scope:
         a, b = self.tree(left), self.tree(right)
         if sign == "*":
             for tree, bracket, other in ((left, a, b), (right, b, a)):
-                if (
-                    tree[0] == "bracket"
-                ):  # a strong zero, as in Knuth's definition: it hides an infinity or a NaN
+                if tree[0] == "bracket":  # a strong zero, as in Knuth's definition: it hides an infinity or a NaN
                     return np.where(bracket, other, 0.0)
         if sign == "**":
-            whole = (
-                np.asarray(a).dtype.kind in "iu"
-                and np.asarray(b).dtype.kind in "iu"
-                and np.all(np.asarray(b) >= 0)
-            )
+            whole = np.asarray(a).dtype.kind in "iu" and np.asarray(b).dtype.kind in "iu" and np.all(np.asarray(b) >= 0)
             return np.power(a, b) if whole else np.float_power(a, b)
         return _BINARY[sign](a, b)
 

@@ -1,4 +1,4 @@
-"""The functions that formulas may call, under the engine's names: NumPy alone, so that the engine can be checked by them."""
+"""The functions that formulas may call, under the engine's names, in NumPy alone: the engine is held against them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ A formula line is `target = expression` or `target ← expression`:
     m ← β * m + (1 - β) * g                          an update: the old value on the right, the new one on the left
 
 A sum reaches as far as the product after it: `Σ[j] a * b + c` is `(Σ[j] a * b) + c`. Everything else binds as in
-Python, conditional expressions included. A line that is indented further continues the formula above it.
+Python, conditional expressions included. A formula begins at the docstring's own margin (what is indented is an
+example, say), and a line below it that is indented further continues it.
 
 Each tree is a tuple (kind, parts...): number, text, name, tuple, read, call, reduce, binary, negate, not, compare,
 logic, if, bracket.
@@ -31,7 +32,7 @@ Tree = tuple[Any, ...]
 
 NAME = r"[^\W\d][\w\u0300-\u036f]*'*(?:\.flat)?"  # Greek, subscripts, hats (combining marks) and primes included
 TARGET = re.compile(rf"((?:∂L/∂)?{NAME})(?:\[([^\[\]]*)\])? (=|←) (.*)")
-SUSPECT = re.compile(rf"∂L/∂|{NAME}\[[^=←]*(=|←)")  # meant as a formula
+SUSPECT = re.compile(rf"∂L/∂[^=←]*(=|←)|{NAME}\[[^=←]*(=|←)")  # meant as a formula
 TOKEN = re.compile(
     rf"""(?P<number>(?:\d+\.\d+|\d+|\.\d+)(?:e[+-]?\d+)?)
        | (?P<text>"[^"]*")
@@ -84,11 +85,7 @@ def formulas(source: Any) -> list[Formula]:
     else:
         owner, text = getattr(source, "__name__", type(source).__name__), source.__doc__ or ""
     text = unicodedata.normalize("NFC", inspect.cleandoc(text))
-    return [
-        parse(line, f"{owner}, line {number}")
-        for number, line in _joined_lines(text)
-        if TARGET.fullmatch(line) or SUSPECT.match(line)
-    ]
+    return [parse(line, f"{owner}, line {number}") for number, line in _formula_lines(text)]
 
 
 def parse(line: str, where: str = "formula") -> Formula:
@@ -96,9 +93,7 @@ def parse(line: str, where: str = "formula") -> Formula:
     line = unicodedata.normalize("NFC", line.strip())
     match = TARGET.fullmatch(line)
     if not match:
-        raise FormulaError(
-            f"{where}: `{line}` is no formula; write `target = expression` or `target ← expression`"
-        )
+        raise FormulaError(f"{where}: `{line}` is no formula; write `target = expression` or `target ← expression`")
     target, indices, sign, body = match.groups()
     names = None if indices is None else tuple(name.strip() for name in indices.split(",") if name.strip())
     for name in names or ():
@@ -107,19 +102,19 @@ def parse(line: str, where: str = "formula") -> Formula:
     return Formula(target, names, sign, _Parser(body, where, line).whole(), line, where)
 
 
-def _joined_lines(text: str) -> list[tuple[int, str]]:
-    """(line number, line), with the lines that continue a formula joined to it."""
-    joined: list[tuple[int, str]] = []
-    indent = None  # of the formula above, if a longer indent would continue it
-    for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.strip()
-        depth = len(raw) - len(raw.lstrip())
-        if line and indent is not None and depth > indent:
-            joined[-1] = joined[-1][0], f"{joined[-1][1]} {line}"
+def _formula_lines(text: str) -> list[tuple[int, str]]:
+    """(line number, formula), with the lines that continue a formula joined to it."""
+    found: list[tuple[int, str]] = []
+    inside = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith(" "):
+            if inside:
+                found[-1] = found[-1][0], f"{found[-1][1]} {line.strip()}"
             continue
-        joined.append((number, line))
-        indent = depth if TARGET.fullmatch(line) else None
-    return joined
+        inside = bool(TARGET.fullmatch(line.rstrip()) or SUSPECT.match(line))
+        if inside:
+            found.append((number, line.rstrip()))
+    return found
 
 
 class _Parser:

@@ -13,9 +13,9 @@ from typing import Any
 from .grammar import Formula, Tree, formulas, parse
 
 _LETTERS = (
-    "α:alpha β:beta γ:gamma δ:delta ε:varepsilon ζ:zeta η:eta θ:theta ι:iota κ:kappa λ:lambda μ:mu ν:nu ξ:xi π:pi ρ:rho "
-    "σ:sigma τ:tau υ:upsilon φ:varphi χ:chi ψ:psi ω:omega Γ:Gamma Δ:Delta Θ:Theta Λ:Lambda Ξ:Xi Π:Pi Σ:Sigma Φ:Phi "
-    "Ψ:Psi Ω:Omega ℓ:ell ∞:infty"
+    "α:alpha β:beta γ:gamma δ:delta ε:varepsilon ζ:zeta η:eta θ:theta ι:iota κ:kappa λ:lambda μ:mu ν:nu ξ:xi "
+    "π:pi ρ:rho σ:sigma τ:tau υ:upsilon φ:varphi χ:chi ψ:psi ω:omega Γ:Gamma Δ:Delta Θ:Theta Λ:Lambda Ξ:Xi Π:Pi Σ:Sigma "
+    "Φ:Phi Ψ:Psi Ω:Omega ℓ:ell ∞:infty"
 )
 _GREEK = dict(letter.split(":") for letter in _LETTERS.split())
 _BREAK = r" \\ "
@@ -69,9 +69,7 @@ class Shown:
             self.source, line = inspect.getsource(plain).rstrip(), inspect.getsourcelines(plain)[1]
             file = Path(inspect.getsourcefile(plain) or "")
         except (TypeError, OSError):
-            raise TypeError(
-                f"show: {owner!r} has no Python source; pass a function or a class of minidl"
-            ) from None
+            raise TypeError(f"show: {owner!r} has no Python source; pass a function or a class of minidl") from None
         package = Path(__file__).parents[2]
         file = file.relative_to(package) if file.is_relative_to(package) else file
         self.formulas, self.place = Formulas(plain), f"{file}:{line}"
@@ -94,7 +92,7 @@ def formula(owner: Any) -> Formulas:
 
 
 def show(*owners: Any) -> None:
-    """Prints formula, file and source of functions, classes or modules; in a notebook as mathematics and coloured code."""
+    """Prints formula, place and source of functions and classes; in a notebook as mathematics and coloured code."""
     for owner in owners:
         shown = Shown(owner)
         ipython = sys.modules.get("IPython")
@@ -108,9 +106,7 @@ def latex(line: Formula | str, align: bool = False) -> str:
     """One formula line as LaTeX, without dollar signs; `align` puts the `&` before its sign."""
     line = parse(line) if isinstance(line, str) else line
     items = (
-        ()
-        if line.indices is None
-        else tuple(("...",) if name == "..." else ("name", name) for name in line.indices)
+        () if line.indices is None else tuple(("...",) if name == "..." else ("name", name) for name in line.indices)
     )
     sign = "=" if line.sign == "=" else r"\leftarrow"
     return f"{_subscripted(line.target, items)} {'&' if align else ''}{sign} {_latex(line.tree)}"
@@ -130,9 +126,7 @@ def _symbol(name: str) -> str:
     for mark in (_ACCENTS[letter] for letter in spelled if letter in _ACCENTS):
         symbol = rf"\{mark}{{{symbol}}}"
     below = ",".join(part for part in (low.translate(_FLAT), tail) if part)
-    return (
-        f"{symbol}{f'_{{{below}}}' if below else ''}{f'^{{{high.translate(_FLAT)}}}' if high else ''}{primes}"
-    )
+    return f"{symbol}{f'_{{{below}}}' if below else ''}{f'^{{{high.translate(_FLAT)}}}' if high else ''}{primes}"
 
 
 def _subscripted(name: str, items: tuple[Tree, ...]) -> str:
@@ -208,9 +202,7 @@ def _call(name: str, arguments: tuple[Tree, ...]) -> tuple[str, int]:
         return _binary("**", arguments[0], ("number", 2))
     if name in _AROUND:
         return _AROUND[name] % _latex(arguments[0]), _POWER if name == "exp" else _ATOM
-    symbol = _RENAMED.get(name) or (
-        f"\\{name}" if name in _KNOWN else rf"\operatorname{{{name}}}".replace("_", r"\_")
-    )
+    symbol = _RENAMED.get(name) or (f"\\{name}" if name in _KNOWN else rf"\operatorname{{{name}}}".replace("_", r"\_"))
     return rf"{symbol}\left({', '.join(map(_latex, arguments))}\right)", _POWER
 
 

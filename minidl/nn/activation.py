@@ -114,9 +114,7 @@ class Hardtanh(_MaybeInplace):
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace)
         if not min_val < max_val:
-            raise ValueError(
-                f"Hardtanh: min_val is {min_val} and max_val is {max_val}, expected min_val < max_val"
-            )
+            raise ValueError(f"Hardtanh: min_val is {min_val} and max_val is {max_val}, expected min_val < max_val")
         self.min_val, self.max_val = min_val, max_val
 
     def forward(self, input: Tensor) -> Tensor:
@@ -134,9 +132,7 @@ class _OverDim(Module):
     def _chosen(self) -> int:
         if self.dim is None:
             name = type(self).__name__
-            raise ValueError(
-                f"{name}: dim was not given; say over which dimension the values sum to 1: {name}(dim=-1)"
-            )
+            raise ValueError(f"{name}: dim was not given; say over which dimension the values sum to 1: {name}(dim=-1)")
         return self.dim
 
     def extra_repr(self) -> str:

@@ -23,9 +23,7 @@ class _Indexed(Module):
                 f"{type(self).__name__}: the index is a {type(index).__name__}, expected an int or a slice"
             ) from None
         if not -len(self) <= number < len(self):
-            raise IndexError(
-                f"{type(self).__name__}: index {number} is out of range, it holds {len(self)} modules"
-            )
+            raise IndexError(f"{type(self).__name__}: index {number} is out of range, it holds {len(self)} modules")
         return list(self._modules)[number]
 
     def _rebuild(self, modules: Iterable[Module]) -> None:
@@ -147,9 +145,7 @@ class ModuleDict(Module):
 
     def __getitem__(self, name: str) -> Module:
         if name not in self._modules:
-            raise KeyError(
-                f"ModuleDict: no module {name!r}; it has {', '.join(map(repr, self._modules)) or 'none'}"
-            )
+            raise KeyError(f"ModuleDict: no module {name!r}; it has {', '.join(map(repr, self._modules)) or 'none'}")
         return self._modules[name]  # type: ignore[return-value]
 
     def __setitem__(self, name: str, module: Module) -> None:

@@ -53,9 +53,7 @@ class _Conv(Module):
         self.dilation = self._sizes("dilation", dilation, 1)
         if isinstance(padding, str):
             if padding not in ("same", "valid"):
-                raise ValueError(
-                    f"{name}: padding is {padding!r}, expected 'same', 'valid', an int or a tuple of ints"
-                )
+                raise ValueError(f"{name}: padding is {padding!r}, expected 'same', 'valid', an int or a tuple of ints")
             if padding == "same" and any(s != 1 for s in self.stride):
                 raise ValueError(
                     f"{name}: padding='same' needs stride 1, got {self.stride}; give the padding as numbers"

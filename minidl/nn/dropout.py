@@ -1,4 +1,4 @@
-"""Dropout."""
+"""Dropout and Dropout2d."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p is {p}, expected a probability between 0 and 1")
+            raise ValueError(f"{type(self).__name__}: p is {p}, expected a probability between 0 and 1")
         self.p, self.inplace = p, inplace
 
     def forward(self, input: Tensor) -> Tensor:
@@ -27,4 +27,11 @@ class Dropout(Module):
         return f"p={self.p}, inplace={self.inplace}"
 
 
-__all__ = ["Dropout"]
+class Dropout2d(Dropout):
+    """As Dropout, for whole channels of (N, C, H, W) at a time (Tompson et al. 2015)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.dropout2d(input, self.p, self.training)
+
+
+__all__ = ["Dropout", "Dropout2d"]

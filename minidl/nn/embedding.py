@@ -33,9 +33,7 @@ class Embedding(Module):
         super().__init__()
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:
-                raise ValueError(
-                    f"Embedding: padding_idx is {padding_idx}, expected a row of the {num_embeddings}"
-                )
+                raise ValueError(f"Embedding: padding_idx is {padding_idx}, expected a row of the {num_embeddings}")
             padding_idx %= num_embeddings
         self.num_embeddings, self.embedding_dim, self.padding_idx = num_embeddings, embedding_dim, padding_idx
         self.weight = Parameter(empty((num_embeddings, embedding_dim), device=device, dtype=dtype))
@@ -49,14 +47,11 @@ class Embedding(Module):
                 self.weight[self.padding_idx] = 0.0
 
     @classmethod
-    def from_pretrained(
-        cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None
-    ) -> Embedding:
+    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
         """An Embedding around an existing table (rows, dim); `freeze=True` keeps it as it is."""
         if embeddings.ndim != 2:
             raise ValueError(
-                f"Embedding.from_pretrained: the table has shape {tuple(embeddings.shape)}, expected 2 "
-                "dimensions"
+                f"Embedding.from_pretrained: the table has shape {tuple(embeddings.shape)}, expected 2 dimensions"
             )
         rows, dim = embeddings.shape
         layer = cls(rows, dim, padding_idx, dtype=embeddings.dtype)

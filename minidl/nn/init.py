@@ -26,9 +26,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
         return tensor.uniform_(a, b, generator=generator)
 
 
-def normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
-) -> Tensor:
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """W ~ N(mean, std²)."""
     with no_grad():
         return tensor.normal_(mean, std, generator=generator)
@@ -54,8 +52,7 @@ def trunc_normal_(
         raise ValueError(f"trunc_normal_: a is {a} and b is {b}, expected a < b")
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
-            f"trunc_normal_: the mean {mean} lies more than 2 std outside [{a}, {b}], where the tail is "
-            "inaccurate",
+            f"trunc_normal_: the mean {mean} lies more than 2 std outside [{a}, {b}], where the tail is inaccurate",
             stacklevel=2,
         )
     normal = NormalDist()
@@ -151,15 +148,11 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
     orthogonal matrices (Saxe et al. 2014, section 3; Mezzadri 2007).
     """
     if tensor.ndim < 2:
-        raise ValueError(
-            f"orthogonal_: the tensor has shape {tuple(tensor.shape)}, expected 2 or more dimensions"
-        )
+        raise ValueError(f"orthogonal_: the tensor has shape {tuple(tensor.shape)}, expected 2 or more dimensions")
     if tensor.array.size == 0:
         return tensor
     rows, columns = tensor.shape[0], tensor.array.size // tensor.shape[0]
-    drawn = from_numpy(np.empty((max(rows, columns), min(rows, columns)))).normal_(
-        0.0, 1.0, generator=generator
-    )
+    drawn = from_numpy(np.empty((max(rows, columns), min(rows, columns)))).normal_(0.0, 1.0, generator=generator)
     q, r = np.linalg.qr(drawn.array)
     q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
     return _fill(tensor, gain * (q.T if rows < columns else q).reshape(tensor.array.shape))
@@ -182,8 +175,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
             raise ValueError(f"calculate_gain: the negative slope is {slope!r}, expected a number")
         return math.sqrt(2.0 / (1 + slope**2))
     raise ValueError(
-        f"calculate_gain: unknown nonlinearity {nonlinearity!r}; use one of "
-        f"{', '.join([*_GAINS, 'leaky_relu'])}"
+        f"calculate_gain: unknown nonlinearity {nonlinearity!r}; use one of {', '.join([*_GAINS, 'leaky_relu'])}"
     )
 
 

@@ -1,6 +1,4 @@
-"""Module, the base class of every layer and model, and Parameter, a Tensor that a Module owns and an
-optimizer changes.
-"""
+"""Module, the base class of every layer and model."""
 
 from __future__ import annotations
 
@@ -80,9 +78,7 @@ class Module:
         )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError(
-            f"{type(self).__name__}: no forward method; define forward(self, x) in the class"
-        )
+        raise NotImplementedError(f"{type(self).__name__}: no forward method; define forward(self, x) in the class")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._forward_hooks or tape.mode.anomaly:
@@ -143,20 +139,15 @@ class Module:
         registries = self.__dict__
         if "_parameters" not in registries:
             raise AttributeError(
-                f"{type(self).__name__}: cannot assign {name} before Module.__init__(); call "
-                "super().__init__() first"
+                f"{type(self).__name__}: cannot assign {name} before Module.__init__(); call super().__init__() first"
             )
         if not isinstance(name, str):
             raise TypeError(f"{type(self).__name__}: a name is a str, got {type(name).__name__}")
         if name == "" or "." in name:
-            raise KeyError(
-                f"{type(self).__name__}: the name {name!r} is empty or has a dot, which state_dict keys use"
-            )
+            raise KeyError(f"{type(self).__name__}: the name {name!r} is empty or has a dot, which state_dict keys use")
         known = any(name in registries[r] for r in ("_parameters", "_buffers", "_modules"))
         if hasattr(self, name) and not known and not (name in registries and kind != "_buffers"):
-            raise KeyError(
-                f"{type(self).__name__}: the attribute {name!r} exists already; choose another name"
-            )
+            raise KeyError(f"{type(self).__name__}: the attribute {name!r} exists already; choose another name")
         for other in ("_parameters", "_buffers", "_modules"):
             if other != kind:
                 registries[other].pop(name, None)
@@ -171,17 +162,13 @@ class Module:
                 "nn.Parameter(...)"
             )
         if param is not None and not param.is_leaf:
-            raise ValueError(
-                f"register_parameter: {name} was computed from other tensors; give a leaf, x.detach()"
-            )
+            raise ValueError(f"register_parameter: {name} was computed from other tensors; give a leaf, x.detach()")
         self._register("_parameters", name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Adds a tensor that is state and no parameter, in state_dict if `persistent` (running statistics)."""
+        """Adds a tensor that is state and no parameter, in state_dict if `persistent`."""
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"register_buffer: {name} is a {type(tensor).__name__}, expected a Tensor or None"
-            )
+            raise TypeError(f"register_buffer: {name} is a {type(tensor).__name__}, expected a Tensor or None")
         self._register("_buffers", name, tensor)
         (self._non_persistent.discard if persistent else self._non_persistent.add)(name)
 
@@ -195,9 +182,7 @@ class Module:
 
     register_module = add_module
 
-    def register_forward_hook(
-        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
+    def register_forward_hook(self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False) -> RemovableHandle:
         """Calls `hook(module, args, output)` after every forward; what it gives, if not None, is the output.
 
         `with_kwargs=True` calls `hook(module, args, kwargs, output)`. Returns a handle; `handle.remove()`
@@ -240,9 +225,7 @@ class Module:
     def children(self) -> Iterator[Module]:
         return (child for _, child in self.named_children())
 
-    def _named(
-        self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool
-    ) -> Iterator[tuple[str, Any]]:
+    def _named(self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
         tree = self.named_modules(None, prefix, remove_duplicate) if recurse else iter([(prefix, self)])
         for path, module in tree:
@@ -328,9 +311,7 @@ class Module:
 
         probe = target(tape.wrap(np.zeros(0, np.float32)), *args, **kwargs)
         if not probe.is_floating_point():
-            raise TypeError(
-                f"to: a module's parameters cannot become {probe.dtype}; give a floating-point dtype"
-            )
+            raise TypeError(f"to: a module's parameters cannot become {probe.dtype}; give a floating-point dtype")
         return self._convert(convert)
 
     def _convert(self: M, convert: Callable[[Tensor], Tensor]) -> M:
@@ -345,11 +326,17 @@ class Module:
         """float32 parameters and buffers."""
         return self._convert(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor.detach())
 
+    def cpu(self: M) -> M:
+        """`to("cpu")`."""
+        return self.to("cpu")
+
+    def cuda(self: M, device: Any = None) -> M:
+        """`to("cuda")`."""
+        return self.to("cuda" if device is None else device)
+
     def double(self: M) -> M:
         """float64 parameters and buffers."""
-        return self._convert(
-            lambda tensor: tensor.double() if tensor.is_floating_point() else tensor.detach()
-        )
+        return self._convert(lambda tensor: tensor.double() if tensor.is_floating_point() else tensor.detach())
 
     # State
 
@@ -372,9 +359,7 @@ class Module:
         too).
         """
         if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                f"load_state_dict: expected a dict of names and tensors, got {type(state_dict).__name__}"
-            )
+            raise TypeError(f"load_state_dict: expected a dict of names and tensors, got {type(state_dict).__name__}")
         own = self.state_dict()
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
@@ -413,9 +398,7 @@ class Module:
         return type(self).__name__
 
     def __repr__(self) -> str:
-        return _nested(
-            self._get_name(), self.extra_repr(), [(f"({n})", repr(m)) for n, m in self._modules.items()]
-        )
+        return _nested(self._get_name(), self.extra_repr(), [(f"({n})", repr(m)) for n, m in self._modules.items()])
 
 
 def _nested(name: str, extra: str, entries: list[tuple[str, str]]) -> str:

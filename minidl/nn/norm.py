@@ -48,9 +48,7 @@ class _BatchNorm(Module):
         self.affine, self.track_running_stats = affine, track_running_stats
         kind = {"device": device, "dtype": dtype}
         self.register_parameter("weight", Parameter(empty((num_features,), **kind)) if affine else None)
-        self.register_parameter(
-            "bias", Parameter(empty((num_features,), **kind)) if affine and bias else None
-        )
+        self.register_parameter("bias", Parameter(empty((num_features,), **kind)) if affine and bias else None)
         tracked = track_running_stats
         self.register_buffer("running_mean", zeros((num_features,), **kind) if tracked else None)
         self.register_buffer("running_var", ones((num_features,), **kind) if tracked else None)
@@ -59,11 +57,7 @@ class _BatchNorm(Module):
 
     def reset_running_stats(self) -> None:
         """Forgets what was tracked: mean 0, variance 1, no batches."""
-        if (
-            self.running_mean is not None
-            and self.running_var is not None
-            and self.num_batches_tracked is not None
-        ):
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             self.running_mean.zero_()
             self.running_var.fill_(1)
             self.num_batches_tracked.zero_()
@@ -80,8 +74,7 @@ class _BatchNorm(Module):
         if input.ndim not in self.ranks:
             expected = " or ".join(map(str, self.ranks))
             raise ValueError(
-                f"{type(self).__name__}: the input has shape {tuple(input.shape)}, expected {expected} "
-                "dimensions"
+                f"{type(self).__name__}: the input has shape {tuple(input.shape)}, expected {expected} dimensions"
             )
         if input.shape[1] != self.num_features:
             raise ValueError(
@@ -138,16 +131,12 @@ class LayerNorm(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        self.normalized_shape = (
-            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        )
+        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.eps, self.elementwise_affine = eps, elementwise_affine
         kind = {"device": device, "dtype": dtype}
         shape = self.normalized_shape
         self.register_parameter("weight", Parameter(empty(shape, **kind)) if elementwise_affine else None)
-        self.register_parameter(
-            "bias", Parameter(empty(shape, **kind)) if elementwise_affine and bias else None
-        )
+        self.register_parameter("bias", Parameter(empty(shape, **kind)) if elementwise_affine and bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

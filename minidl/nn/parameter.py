@@ -19,8 +19,7 @@ class Parameter(Tensor):
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
         if not isinstance(data, Tensor):
             raise TypeError(
-                f"Parameter: data is a {type(data).__name__}, expected a Tensor; wrap it in "
-                "minidl.tensor(...)"
+                f"Parameter: data is a {type(data).__name__}, expected a Tensor; wrap it in minidl.tensor(...)"
             )
         self.array, self.node, self.storage = data.array, None, None
         tape.share(self, data)

@@ -62,8 +62,7 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     total = sum(p.numel() for p in targets)
     if tuple(vec.shape) != (total,):
         raise ValueError(
-            f"vector_to_parameters: vec has shape {tuple(vec.shape)}, expected ({total},), the parameters' "
-            "values"
+            f"vector_to_parameters: vec has shape {tuple(vec.shape)}, expected ({total},), the parameters' values"
         )
     start = 0
     with no_grad():

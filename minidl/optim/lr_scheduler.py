@@ -36,8 +36,7 @@ class LRScheduler:
                 group.setdefault("initial_lr", group["lr"])
             elif "initial_lr" not in group:
                 raise KeyError(
-                    f"{name}: last_epoch is {last_epoch}, but group {number} has no 'initial_lr' to go on "
-                    "from"
+                    f"{name}: last_epoch is {last_epoch}, but group {number} has no 'initial_lr' to go on from"
                 )
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self.last_epoch = last_epoch
@@ -61,9 +60,7 @@ class LRScheduler:
             if t > 0 and not self.absolute:
                 before = self._rate(t - 1, place)
                 if group["lr"] != before and before != self.floor:
-                    new = self.floor + (group["lr"] - self.floor) * (
-                        (new - self.floor) / (before - self.floor)
-                    )
+                    new = self.floor + (group["lr"] - self.floor) * ((new - self.floor) / (before - self.floor))
             group["lr"] = new
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
@@ -121,9 +118,7 @@ class LambdaLR(LRScheduler):
 class StepLR(LRScheduler):
     """lr = base_lr * gamma ** (t // step_size)"""
 
-    def __init__(
-        self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
-    ) -> None:
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
         _require(step_size >= 1, f"StepLR: step_size is {step_size}, expected 1 or more")
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
@@ -170,9 +165,7 @@ class LinearLR(LRScheduler):
         total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
-        _require(
-            0 < start_factor <= 1, f"LinearLR: start_factor is {start_factor}, expected above 0 and up to 1"
-        )
+        _require(0 < start_factor <= 1, f"LinearLR: start_factor is {start_factor}, expected above 0 and up to 1")
         _require(0 <= end_factor <= 1, f"LinearLR: end_factor is {end_factor}, expected 0 to 1")
         _require(total_iters >= 1, f"LinearLR: total_iters is {total_iters}, expected 1 or more")
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
@@ -287,8 +280,7 @@ class OneCycleLR(LRScheduler):
         """Column `which` of the phases, at time t."""
         _require(
             t < self.total_steps,
-            f"OneCycleLR: step {t + 1} of a cycle of {self.total_steps}; make total_steps the number of all "
-            "batches",
+            f"OneCycleLR: step {t + 1} of a cycle of {self.total_steps}; make total_steps the number of all batches",
         )
         phase = 1
         while t > self._phases[phase][0] and phase < len(self._phases) - 1:
@@ -354,9 +346,7 @@ class SequentialLR(LRScheduler):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         inner = state_dict.get("_schedulers")
         if inner is None or len(inner) != len(self._schedulers):
-            raise ValueError(
-                "SequentialLR.load_state_dict: the saved state has other schedulers than this one"
-            )
+            raise ValueError("SequentialLR.load_state_dict: the saved state has other schedulers than this one")
         for scheduler, state in zip(self._schedulers, inner, strict=True):
             scheduler.load_state_dict(state)
         vars(self).update({k: v for k, v in state_dict.items() if k != "_schedulers"})

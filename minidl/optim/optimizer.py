@@ -15,6 +15,7 @@ from minidl.nn.parameter import clear_gradients
 from minidl.tape import Storage, clock, wrap
 
 Group = dict[str, Any]
+SCHEDULED = {"initial_lr", "max_lr", "min_lr"}  # what schedules, PyTorch's and these, keep in a group
 
 
 class Optimizer:
@@ -36,8 +37,7 @@ class Optimizer:
             )
         if not isinstance(params, Iterable):
             raise TypeError(
-                f"{name}: params is a {type(params).__name__}, expected Tensors; did you mean "
-                "model.parameters()?"
+                f"{name}: params is a {type(params).__name__}, expected Tensors; did you mean model.parameters()?"
             )
         given = list(params)
         if not given:
@@ -54,18 +54,12 @@ class Optimizer:
         """Adds parameters with options of their own, in the middle of training too (thawed layers)."""
         name = type(self).__name__
         if not isinstance(param_group, dict) or "params" not in param_group:
-            raise TypeError(
-                f'{name}: a parameter group is {{"params": [...], option: value}}, got {param_group!r:.80}'
-            )
+            raise TypeError(f'{name}: a parameter group is {{"params": [...], option: value}}, got {param_group!r:.80}')
         params = param_group["params"]
         params = [params] if isinstance(params, Tensor) else list(params)
-        unknown = sorted(
-            set(param_group) - set(self.defaults) - {"params", "initial_lr", "max_lr", "min_lr", "name"}
-        )
+        unknown = sorted(set(param_group) - set(self.defaults) - SCHEDULED - {"params"})
         if unknown:
-            raise TypeError(
-                f"{name}: unknown option {unknown[0]!r}; the options are {', '.join(self.defaults)}"
-            )
+            raise TypeError(f"{name}: unknown option {unknown[0]!r}; the options are {', '.join(self.defaults)}")
         taken = {id(p) for group in self.param_groups for p in group["params"]}
         for place, p in enumerate(params):
             if not isinstance(p, Tensor):
@@ -79,9 +73,7 @@ class Optimizer:
                     "optimize the tensors it came from, or x.detach().requires_grad_()"
                 )
             if id(p) in taken:
-                raise ValueError(
-                    f"{name}: parameter {place} {tuple(p.shape)} is given twice; give each tensor once"
-                )
+                raise ValueError(f"{name}: parameter {place} {tuple(p.shape)} is given twice; give each tensor once")
             taken.add(id(p))
         group = {**self.defaults, **param_group, "params": params}
         require(name, "lr", group["lr"], lambda x: x > 0, "a number above 0, such as 1e-3")
@@ -93,9 +85,7 @@ class Optimizer:
 
     def update(self, group: Group) -> None:
         """Moves the group's parameters."""
-        raise NotImplementedError(
-            f"{type(self).__name__}: no method update(group), which moves the parameters"
-        )
+        raise NotImplementedError(f"{type(self).__name__}: no method update(group), which moves the parameters")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets every parameter's gradient; `set_to_none=False` fills it with zeros instead."""
@@ -129,16 +119,14 @@ class Optimizer:
         name = type(self).__name__
         if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
             raise ValueError(
-                f"{name}.load_state_dict: expected a dict with 'state' and 'param_groups', as state_dict() "
-                "gives"
+                f"{name}.load_state_dict: expected a dict with 'state' and 'param_groups', as state_dict() gives"
             )
         saved = state_dict["param_groups"]
         here, there = ([len(g["params"]) for g in groups] for groups in (self.param_groups, saved))
         if here != there:
             raise ValueError(
-                f"{name}.load_state_dict: saved for groups of {there} parameters, this optimizer has groups "
-                f"of {here}; "
-                "build it for the same model with the same groups"
+                f"{name}.load_state_dict: saved for groups of {there} parameters, this optimizer has groups of "
+                f"{here}; build it for the same model with the same groups"
             )
         by_number = dict(zip((n for g in saved for n in g["params"]), self._params(), strict=True))
         state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
@@ -147,9 +135,12 @@ class Optimizer:
             if p is None:
                 raise ValueError(f"{name}.load_state_dict: state of parameter {number}, which no group has")
             state[p] = {key: _restored(name, number, key, value, p) for key, value in values.items()}
-        for group, old in zip(self.param_groups, saved, strict=True):
-            options = {k: tuple(v) if isinstance(v, list) else v for k, v in old.items() if k != "params"}
-            group.update(options)
+        own = set(self.defaults) | SCHEDULED
+        options = [{k: tuple(v) if isinstance(v, list) else v for k, v in g.items() if k in own} for g in saved]
+        for group, new in zip(self.param_groups, options, strict=True):
+            self.check({**group, **new})
+        for group, new in zip(self.param_groups, options, strict=True):
+            group.update(new)
         self.state = state
 
     def _params(self) -> list[Tensor]:
