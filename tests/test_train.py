@@ -189,7 +189,7 @@ def test_early_stopping_brings_the_best_weights_back() -> None:
             best.append(weights(run.model))
 
     stopping = train.EarlyStopping(patience=3, min_delta=0.01)
-    fake = train.Run(model, optim.SGD(model.parameters(), lr=0.1), None, [], 10, stopping)
+    fake = train.Run(model, optim.SGD(model.parameters(), lr=0.1), None, [], 10, {}, stopping)
     for fake.epoch in range(1, len(rows) + 1):
         model.load_state_dict({"weight": np.full((1, 1), fake.epoch), "bias": np.zeros(1)})
         fake.history.append({})

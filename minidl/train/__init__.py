@@ -12,5 +12,6 @@ from minidl.train.metrics import accuracy, confusion_matrix, f1, mae, precision,
 
 __all__ = [
     "Callback", "Checkpoint", "EarlyStopping", "History", "Loss", "Metric", "Progress", "Run",
-    "accuracy", "confusion_matrix", "evaluate", "f1", "fit", "mae", "metrics", "precision", "predict", "r2", "recall", "rmse",
+    "accuracy", "confusion_matrix", "evaluate", "f1", "fit", "mae", "metrics", "precision", "predict",
+    "r2", "recall", "rmse",
 ]  # fmt: skip

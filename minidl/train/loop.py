@@ -74,18 +74,17 @@ def fit(
         raise ValueError(
             f'fit: got epochs={epochs}, scheduler_by={scheduler_by!r}; expected 0 or more, and "epoch" or "batch"'
         )
-    run = Run(model, optimizer, scheduler, train_loader, epochs, early_stopping)
+    run = Run(model, optimizer, scheduler, train_loader, epochs, metrics or {}, early_stopping)
     saved = [Checkpoint(checkpoint, resume)] if checkpoint is not None else []
     stopping = [early_stopping] if early_stopping else []
     run.callbacks = [*stopping, *saved, Progress(progress, verbose), *callbacks]
     full_batch = isinstance(optimizer, optim.GD)
 
     run.tell("fit_begins")
-    while run.epoch < epochs and not run.stopped:
-        run.epoch_begins(keep=bool(metrics))
+    for _ in run.each_epoch():
         model.train()
         optimizer.zero_grad()
-        for x, y in run.batches():
+        for x, y in run.each_batch():
             prediction = model(x)
             value = loss(prediction, y)
             objective = value + penalty(model.parameters()) if penalty else value
@@ -101,10 +100,7 @@ def fit(
         if full_batch:
             run.divide_gradients()
             optimizer.step()
-        row = {f"train_{name}": number for name, number in run.seen.summary(metrics).items()}
-        if valid_loader is not None:
-            row |= {f"valid_{name}": number for name, number in evaluate(model, valid_loader, loss, metrics).items()}
-        run.epoch_ends(row)
+        run.record(evaluate(model, valid_loader, loss, metrics) if valid_loader is not None else {})
         if scheduler_by == "epoch":
             run.schedule()
         run.tell("epoch_ends")
@@ -121,6 +117,7 @@ class Run:
     scheduler: Any
     train_loader: Any
     epochs: int
+    metrics: Mapping[str, Metric]
     early_stopping: EarlyStopping | None = None
     epoch: int = 0  # the one being trained, or the last one finished
     batch: int = 0
@@ -135,12 +132,16 @@ class Run:
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
-    def epoch_begins(self, keep: bool) -> None:
-        self.epoch, self.batch, self.seen, self.started = self.epoch + 1, 0, Seen(keep), time.perf_counter()
-        self.learning_rate = self.optimizer.param_groups[0]["lr"]
-        self.tell("epoch_begins")
+    def each_epoch(self) -> Iterator[int]:
+        """The numbers of the epochs that are still to come."""
+        while self.epoch < self.epochs and not self.stopped:
+            self.epoch, self.batch, self.seen = self.epoch + 1, 0, Seen(keep=bool(self.metrics))
+            self.started, self.learning_rate = time.perf_counter(), self.optimizer.param_groups[0]["lr"]
+            self.tell("epoch_begins")
+            yield self.epoch
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def each_batch(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch."""
         for batch, (x, y) in enumerate(self.train_loader, 1):
             self.batch = batch
             if len(x) == 0 or len(x) != len(y):
@@ -180,9 +181,18 @@ class Run:
             if parameter.grad is not None:
                 parameter.grad.mul_(1 / self.seen.examples)
 
-    def epoch_ends(self, row: dict[str, Any]) -> None:
-        seconds = round(time.perf_counter() - self.started, 3)
-        self.history.append({"epoch": self.epoch, "learning_rate": self.learning_rate, **row, "seconds": seconds})
+    def record(self, validation: Mapping[str, float]) -> None:
+        """Add the epoch's row to the history."""
+        training = self.seen.summary(self.metrics)
+        self.history.append(
+            {
+                "epoch": self.epoch,
+                "learning_rate": self.learning_rate,
+                **{f"train_{name}": number for name, number in training.items()},
+                **{f"valid_{name}": number for name, number in validation.items()},
+                "seconds": round(time.perf_counter() - self.started, 3),
+            }
+        )
 
     def schedule(self) -> None:
         if isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
