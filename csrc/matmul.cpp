@@ -19,7 +19,7 @@ template <class T> constexpr int64_t PANEL = WIDE * vec<T>::size;
 template <class T> constexpr int64_t DEPTH = 3072 / sizeof(T);   // of a block of k: deep, so that C is read and written seldom
 constexpr int64_t COLUMNS = 4096, TALL = 4092;                   // of a chunk
 constexpr int64_t MANY = 32;                                     // tiles or panels that make a copy of the other operand pay
-constexpr int64_t TASK = 1 << 20;                                // multiplications that are worth a task: about 10 microseconds
+constexpr int64_t TASK = 1 << 18;                                // multiplications a task, 2 to 10 microseconds; 4 of them wake threads
 constexpr int64_t BLOCK = 14;                                    // tiles of rows that stay in the second cache with a deep block
 
 template <class T> struct Matrix {
@@ -27,30 +27,6 @@ template <class T> struct Matrix {
     int64_t row, col;
     const T* at(int64_t i, int64_t j) const { return data + i * row + j * col; }
 };
-
-// B[k0 : k0 + k, columns] side by side: row k at y + k * lanes; lanes beyond `width` are zero.
-template <class T> void pack_columns(T* __restrict y, int64_t lanes, const T* b, int64_t row, int64_t col, int64_t k, int64_t width) {
-    constexpr int L = vec<T>::size;
-    int64_t done = 0;
-    if (row == 1 && col != 1) {   // transposed in memory: L x L numbers at a time
-        for (; done + L <= k; done += L)
-            for (int64_t j = 0; j < lanes; j += L) {
-                typename vec<T>::type block[L];
-                for (int l = 0; l < L; ++l) block[l] = j + l < width ? load(b + done + (j + l) * col) : typename vec<T>::type{};
-                transpose<T>(block);
-                for (int l = 0; l < L; ++l) store(y + (done + l) * lanes + j, block[l]);
-            }
-    }
-    for (int64_t i = done; i < k; ++i) {
-        T* line = y + i * lanes;
-        const T* from = b + i * row;
-        if (col == 1 && width == lanes) for (int64_t j = 0; j < lanes; j += L) store(line + j, load(from + j));
-        else {
-            for (int64_t j = 0; j < width; ++j) line[j] = from[j * col];
-            for (int64_t j = width; j < lanes; ++j) line[j] = 0;
-        }
-    }
-}
 
 // A tile's rows of A, so that its numbers lie in the order of use: y[k * height + i]. Writes up to a vector beyond the end.
 template <class T> void pack_rows(T* __restrict y, int64_t height, const T* a, int64_t row, int64_t col, int64_t k) {
@@ -96,7 +72,7 @@ template <class T, int M, int N> void dot(int64_t k, const T* a, int64_t a_row, 
 }
 template <class T, int M> void dot_rows(const MatmulArguments& p, T* c, const T* a, const T* b) {
     const T* bias = static_cast<const T*>(p.bias);
-    parallel_for(p.n, DOTS * larger(1, TASK / 4 / (DOTS * larger(1, p.k))), [&](int64_t begin, int64_t end) {
+    parallel_for(p.n, DOTS * larger(1, TASK / (DOTS * larger(1, p.k))), [&](int64_t begin, int64_t end) {
         for (int64_t j = begin; j < end;) {
             const auto put = [&](auto& y, int count) {
                 for (int m = 0; m < M; ++m)
@@ -128,13 +104,13 @@ template <class T> struct Block {
     int64_t packed_panel;     // panels from here on are packed
 };
 
-template <class T> int64_t tile_room(int64_t k) { return ROWS * k + vec<T>::size; }
+template <class T> int64_t tile_room(int64_t k) { return ROWS * k + 2 * vec<T>::size; }
 
 template <class T> void rectangle(const Block<T>& p, int64_t tile_begin, int64_t tile_end, int64_t panel_begin, int64_t panel_end) {
     constexpr int L = vec<T>::size;
     Tile<T> t;
     t.k = p.k;
-    t.b_offset = nullptr;
+    t.offset = nullptr;
     t.c_row = p.c_row;
     t.add = p.add;
     t.row_bias = nullptr;
@@ -159,7 +135,7 @@ template <class T> void rectangle(const Block<T>& p, int64_t tile_begin, int64_t
             for (int m = 0; m < height; ++m) t.a[m] = a + m * (p.packed_a ? 1 : p.a.row);
             t.a_step = p.packed_a ? height : p.a.col;
             for (int n = 0; n < vectors; ++n) t.c[n] = p.c + row * p.c_row + j + n * L;
-            run_tile(Rows::STEP, height, vectors, t);
+            run_tile<STEPS>(height, vectors, t);
         }
     }
 }
@@ -175,9 +151,31 @@ template <class T> void pack(const Block<T>& p) {
             }
         });
 }
+// A whose columns are contiguous: each is read once from end to end (tile after tile would fetch its cache lines again and again).
+template <class T> void pack_contiguous_columns(const Block<T>& p, int64_t tile_begin, int64_t tile_end) {
+    constexpr int L = vec<T>::size, GROUP = 16;
+    for (int64_t first = tile_begin; first < tile_end; first += GROUP) {
+        const int count = static_cast<int>(smaller(GROUP, tile_end - first));
+        int64_t start[GROUP + 1];
+        for (int i = 0; i <= count; ++i) start[i] = part(p.m, p.tiles, first + i);
+        const bool last = start[count] + L * pieces(ROWS, L) > p.m;   // no room to read beyond the rows
+        for (int64_t k = 0; k < p.k; ++k) {
+            const T* column = p.a.at(0, k);
+            T* y = p.packed_a + first * tile_room<T>(p.k);
+            for (int i = 0; i < count; ++i, y += tile_room<T>(p.k)) {
+                const int64_t height = start[i + 1] - start[i];
+                T* line = y + k * height;
+                const T* from = column + start[i];
+                if (last) for (int64_t l = 0; l < height; ++l) line[l] = from[l];
+                else for (int l = 0; l < ROWS; l += L) store(line + l, load(from + l));
+            }
+        }
+    }
+}
 template <class T> void pack_a(const Block<T>& p) {
     if (p.packed_a)
         parallel_for(p.tiles, larger(1, 65536 / (ROWS * larger(1, p.k))), [&](int64_t begin, int64_t end) {
+            if (p.a.row == 1) return pack_contiguous_columns(p, begin, end);
             for (int64_t i = begin; i < end; ++i) {
                 const int64_t row = part(p.m, p.tiles, i);
                 pack_rows(p.packed_a + i * tile_room<T>(p.k), part(p.m, p.tiles, i + 1) - row, p.a.at(row, 0), p.a.row, p.a.col, p.k);
@@ -186,7 +184,7 @@ template <class T> void pack_a(const Block<T>& p) {
 }
 
 template <class T> void compute(const Block<T>& p) {
-    const int64_t tasks = larger(1, smaller(256, p.m * p.n * larger(1, p.k) / TASK));
+    const int64_t work = p.m * p.n * larger(1, p.k), tasks = work < 4 * TASK ? 1 : smaller(1024, work / TASK);
     int64_t high = pieces(p.tiles, BLOCK);
     const int64_t wide = larger(1, smaller(p.panels, tasks / high));
     high = larger(high, smaller(p.tiles, tasks / wide));
@@ -223,13 +221,14 @@ template <class T> bool product(MatmulArguments p, T* c, const T* a, const T* b)
     const int64_t depths = larger(1, pieces(p.k, DEPTH<T>)), depth = pieces(p.k, depths);
     const int64_t chunk_n = smaller(p.n, COLUMNS), chunk_m = smaller(p.m, TALL);
     const int64_t chunk_panels = pieces(chunk_n, PANEL<T>), chunk_tiles = pieces(chunk_m, ROWS);
-    const bool copy_a = chunk_panels > MANY || (p.a_row == 1 && p.a_col * static_cast<int64_t>(sizeof(T)) >= 4096 && chunk_panels > 1);
+    const bool far = p.a_row == 1 && p.a_col * static_cast<int64_t>(sizeof(T)) >= 4096;   // each number of a row in a page of its own
+    const bool copy_a = chunk_panels > (p.a_row == 1 ? far ? 1 : 3 : MANY);
     const bool copy_b = p.b_col != 1 || chunk_tiles > MANY;
     const bool ragged = p.n % L != 0;
 
     // Scratch: the bias, B's panels (all of a chunk, or the ragged last one), A's tiles.
     const int64_t bias_room = p.bias ? (pieces(p.n, PANEL<T>) + 1) * PANEL<T> : 0;
-    const int64_t b_room = (copy_b ? chunk_panels : ragged) * PANEL<T> * depth, a_room = copy_a ? chunk_tiles * tile_room<T>(depth) + L : 0;
+    const int64_t b_room = (copy_b ? chunk_panels : ragged) * PANEL<T> * depth, a_room = copy_a ? chunk_tiles * tile_room<T>(depth) : 0;
     T* room = nullptr;
     if (bias_room + b_room + a_room > 0) {
         room = static_cast<T*>(workspace(0, (bias_room + b_room + a_room) * sizeof(T)));
@@ -298,7 +297,7 @@ template <class T> bool matmul(const MatmulArguments& arguments) {
         }
     };
     const int64_t work = larger(1, p.m * p.n * larger(1, p.k));
-    if (count >= 4 && work < 32 * TASK) parallel_for(count, larger(1, TASK / work), items);   // threads share out the batch
+    if (count >= 4 && work < 128 * TASK) parallel_for(count, larger(1, 4 * TASK / work), items);   // threads share out the batch
     else items(0, count);                                                                      // or each product
     return fine;
 }

@@ -3,8 +3,8 @@
 //     for k:                                       C (M rows, N vectors) += A (M, k) B (k, N vectors)
 //         for m: for n:  C[m][n] += A[m][k] * B[k][n]
 //
-// A is read in place, one number at a time, from M rows that may lie anywhere, k advancing by `a_step`. Row k of B is N vectors, each from a place
-// of its own, k advancing by `b_step`, or by a table of offsets (a convolution's windows). So one loop serves plain, transposed and packed operands.
+// A is read in place, one number at a time, from M rows that may lie anywhere. Row k of B is N vectors, each from a place of its own. Along k both advance
+// by a step, or one of them by a table of offsets (a convolution's windows). So one loop serves plain, transposed, packed and windowed operands.
 #pragma once
 #include "kernel.h"
 
@@ -25,7 +25,7 @@ template <class T> struct Tile {
     const T* a[ROWS];
     const T* b[WIDE];
     int64_t k, a_step, b_step;
-    const int64_t* b_offset;   // used instead of k * b_step by Rows::TABLE
+    const int64_t* offset;     // of each k, in place of a step
     T* c[WIDE];
     int64_t c_row;
     int width[WIDE];           // lanes to write of each vector, at most vec<T>::size
@@ -34,10 +34,10 @@ template <class T> struct Tile {
     const T* row_bias;            // or null; M numbers
 };
 
-enum class Rows { STEP, TABLE };
+enum Advance { STEPS, TABLE_B, TABLE_A };
 
 // Arguments come in memory and C is touched after the loop only, so that the loop has all registers to itself.
-template <class T, int M, int N, Rows rows> NOINLINE void tile(const Tile<T>& t) {
+template <class T, int M, int N, Advance advance> NOINLINE void tile(const Tile<T>& t) {
     using V = typename vec<T>::type;
     constexpr int L = vec<T>::size;
     V sum[M][N];
@@ -48,17 +48,18 @@ template <class T, int M, int N, Rows rows> NOINLINE void tile(const Tile<T>& t)
     int64_t i = 0, j = 0;
     const T* b[N];
     for (int n = 0; n < N; ++n) b[n] = t.b[n];
-    const int64_t* offset = t.b_offset;
+    const int64_t* offset = t.offset;
     for (int64_t k = t.k; k > 0; --k) {
-        if constexpr (rows == Rows::TABLE) j = *offset++;
+        if constexpr (advance == TABLE_A) i = *offset++;
+        if constexpr (advance == TABLE_B) j = *offset++;
         V row[N];
         for (int n = 0; n < N; ++n) row[n] = load(b[n] + j);
         for (int m = 0; m < M; ++m) {
             const V x = splat(a[m][i]);
             for (int n = 0; n < N; ++n) sum[m][n] += x * row[n];
         }
-        i += t.a_step;
-        if constexpr (rows == Rows::STEP) j += t.b_step;
+        if constexpr (advance != TABLE_A) i += t.a_step;
+        if constexpr (advance != TABLE_B) j += t.b_step;
     }
 
     for (int n = 0; n < N; ++n) {
@@ -78,26 +79,24 @@ template <class T, int M, int N, Rows rows> NOINLINE void tile(const Tile<T>& t)
     }
 }
 
-template <class T> struct Tiles {
-    using Function = void (*)(const Tile<T>&);
-    Function of[2][WIDE][ROWS];   // [Rows][vectors - 1][height - 1]
+// Every height and width of a tile, for one way to advance.
+template <class T, Advance advance> struct Tiles {
+    void (*of[WIDE][ROWS])(const Tile<T>&);   // [vectors - 1][height - 1]
 };
-template <class T, int M = ROWS> constexpr void fill(Tiles<T>& tiles) {
-    tiles.of[0][0][M - 1] = tile<T, M, 1, Rows::STEP>;
-    tiles.of[0][1][M - 1] = tile<T, M, 2, Rows::STEP>;
-    tiles.of[1][0][M - 1] = tile<T, M, 1, Rows::TABLE>;
-    tiles.of[1][1][M - 1] = tile<T, M, 2, Rows::TABLE>;
-    if constexpr (M > 1) fill<T, M - 1>(tiles);
+template <class T, Advance advance, int M = ROWS> constexpr void fill(Tiles<T, advance>& tiles) {
+    tiles.of[0][M - 1] = tile<T, M, 1, advance>;
+    tiles.of[1][M - 1] = tile<T, M, 2, advance>;
+    if constexpr (M > 1) fill<T, advance, M - 1>(tiles);
 }
-template <class T> constexpr Tiles<T> all_tiles() {
-    Tiles<T> tiles{};
+template <class T, Advance advance> constexpr Tiles<T, advance> all_tiles() {
+    Tiles<T, advance> tiles{};
     fill(tiles);
     return tiles;
 }
-template <class T> constexpr Tiles<T> TILES = all_tiles<T>();
+template <class T, Advance advance> constexpr Tiles<T, advance> TILES = all_tiles<T, advance>();
 
-template <class T> ALWAYS_INLINE void run_tile(Rows rows, int height, int vectors, const Tile<T>& t) {
-    TILES<T>.of[static_cast<int>(rows)][vectors - 1][height - 1](t);
+template <Advance advance, class T> ALWAYS_INLINE void run_tile(int height, int vectors, const Tile<T>& t) {
+    TILES<T, advance>.of[vectors - 1][height - 1](t);
 }
 
 // ---- panels of nearly equal size: part i of `size` cut into `count` --------------------------------------------------
@@ -137,6 +136,30 @@ template <class T> ALWAYS_INLINE void transpose(typename vec<T>::type* rows) {
     for (int round = 1; round < L; round *= 2) {
         for (int i = 0; i < L / 2; ++i) interleave<T>(rows[i], rows[i + L / 2], other[2 * i], other[2 * i + 1]);
         for (int i = 0; i < L; ++i) rows[i] = other[i];
+    }
+}
+
+// B[k0 : k0 + k, columns] side by side: row k at y + k * lanes; lanes beyond `width` are zero.
+template <class T> void pack_columns(T* __restrict y, int64_t lanes, const T* b, int64_t row, int64_t col, int64_t k, int64_t width) {
+    constexpr int L = vec<T>::size;
+    int64_t done = 0;
+    if (row == 1 && col != 1) {   // transposed in memory: L x L numbers at a time
+        for (; done + L <= k; done += L)
+            for (int64_t j = 0; j < lanes; j += L) {
+                typename vec<T>::type block[L];
+                for (int l = 0; l < L; ++l) block[l] = j + l < width ? load(b + done + (j + l) * col) : typename vec<T>::type{};
+                transpose<T>(block);
+                for (int l = 0; l < L; ++l) store(y + (done + l) * lanes + j, block[l]);
+            }
+    }
+    for (int64_t i = done; i < k; ++i) {
+        T* line = y + i * lanes;
+        const T* from = b + i * row;
+        if (col == 1 && width == lanes) for (int64_t j = 0; j < lanes; j += L) store(line + j, load(from + j));
+        else {
+            for (int64_t j = 0; j < width; ++j) line[j] = from[j * col];
+            for (int64_t j = width; j < lanes; ++j) line[j] = 0;
+        }
     }
 }
 
