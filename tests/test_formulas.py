@@ -118,7 +118,7 @@ def test_every_formula_of_the_package_can_be_read_and_shown(module: str) -> None
     for thing in [*plain, *methods]:
         if thing.__module__ == module:
             for line in formulas(thing):
-                shown = latex(line)
+                shown = latex(line).replace(r"\leftarrow", "")
                 assert shown.count("{") == shown.count("}") and shown.count(r"\left") == shown.count(r"\right"), shown
 
 
