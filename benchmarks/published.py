@@ -3,9 +3,9 @@
     python benchmarks/published.py            all of it, about 20 minutes on two cores
     python benchmarks/published.py --quick    a minute, to see that it runs; nothing is kept
 
-For each published model: every candidate configuration is trained on 55,000 training images and measured on the other 5,000;
-the best one is trained on all 60,000 with three seeds, and each of these three models sees the 10,000 test images
-once. What counts is the median of the three. Then come three runs of the command line itself. Results go to
+For each published model: every candidate configuration is trained on 55,000 training images and measured on the other
+5,000; the best one is trained on all 60,000 with three seeds, and each of these three models sees the 10,000 test
+images once. What counts is the median of the three. Then come three runs of the command line itself. Results go to
 benchmarks/results/published.json, and the table to README.md, between its markers. MNIST comes from the folder that
 MINIDL_DATA names, or by download.
 
@@ -63,7 +63,9 @@ class Recipe:
         return model
 
     def __str__(self) -> str:
-        return f"{self.optimizer}, rate {self.lr:g}, {self.epochs} epochs of batches of {self.batch_size}, L2 {self.l2:g}"
+        return (
+            f"{self.optimizer}, rate {self.lr:g}, {self.epochs} epochs of batches of {self.batch_size}, L2 {self.l2:g}"
+        )
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,15 @@ def net(*hidden: int, activation: str = "tanh") -> dict[str, Any]:
     return {"name": "mlp", "sizes": [784, *hidden, 10], "activation": activation}
 
 
+LINEAR = {"name": "linear", "inputs": [784], "outputs": 10}
 RATES = [Recipe(lr=rate) for rate in (5e-4, 1e-3, 2e-3)]
 PUBLISHED = [
-    Published("linear classifier", 12.0, "LeCun et al. 1998", {"name": "linear", "inputs": [784], "outputs": 10}, "cross-entropy", RATES),
+    Published("linear classifier", 12.0, "LeCun et al. 1998", LINEAR, "cross-entropy", RATES),
     Published("300 hidden units", 4.7, "LeCun et al. 1998", net(300), "MSE", RATES),
     Published("300+100 hidden units", 3.05, "LeCun et al. 1998", net(300, 100), "MSE", RATES),
     Published("800 hidden units", 1.6, "Simard et al. 2003", net(800, activation="relu"), "cross-entropy", [
-        Recipe(lr=1e-3, epochs=25), Recipe("sgd", 0.1, 25), Recipe("sgd", 0.1, 25, l2=5e-5), Recipe(lr=1e-3, epochs=25, l2=2e-5),
+        Recipe(lr=1e-3, epochs=25), Recipe(lr=1e-3, epochs=25, l2=2e-5),
+        Recipe("sgd", 0.1, 25), Recipe("sgd", 0.1, 25, l2=5e-5),
     ]),
     Published("LeNet-5, no distortions", 0.95, "LeCun et al. 1998", {"name": "lenet5"}, "cross-entropy", [
         Recipe(lr=2e-3, batch_size=64), Recipe("sgd", 0.05, batch_size=64), Recipe("sgd", 0.05, batch_size=64, l2=1e-4),
@@ -125,19 +129,42 @@ def reach(goal: Published, parts: data.Parts, seeds: Sequence[int]) -> dict[str,
     for seed in seeds:
         errors.append(error_of(best.train(goal.config, goal.loss, everything, seed), parts.test))
     seconds = time.perf_counter() - began
-    print(f"  chosen: {best}; test errors {', '.join(f'{e:.2f} %' for e in errors)}, published {goal.error} %, {seconds:.0f} s", flush=True)
+    print(
+        f"  chosen: {best}; test errors {', '.join(f'{e:.2f} %' for e in errors)}, published {goal.error} %,"
+        f" {seconds:.0f} s",
+        flush=True,
+    )
+    tried = zip(goal.candidates, validation, strict=True)
     return {
-        "name": goal.name, "published": goal.error, "source": goal.source, "loss": goal.loss, "model": goal.config,
-        "candidates": [{**asdict(recipe), "validation_error": e} for recipe, e in zip(goal.candidates, validation, strict=True)],
-        "chosen": asdict(best), "seeds": list(seeds), "test_errors": errors, "median": median(errors), "seconds": seconds,
-    }  # fmt: skip
+        "name": goal.name,
+        "published": goal.error,
+        "source": goal.source,
+        "loss": goal.loss,
+        "model": goal.config,
+        "candidates": [{**asdict(recipe), "validation_error": error} for recipe, error in tried],
+        "chosen": asdict(best),
+        "seeds": list(seeds),
+        "test_errors": errors,
+        "median": median(errors),
+        "seconds": seconds,
+    }
 
 
 def command(name: str, architecture: str, goal: float, quick: bool) -> dict[str, Any]:
     """`minidl train --data mnist --model NAME`, timed as a user would."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        arguments = ["train", "--data", "mnist", "--model", name, "--quiet", "--out", f"{folder}/run", *(["--epochs", "1"] if quick else [])]
+        arguments = [
+            "train",
+            "--data",
+            "mnist",
+            "--model",
+            name,
+            "--quiet",
+            "--out",
+            f"{folder}/run",
+            *(["--epochs", "1"] if quick else []),
+        ]
         subprocess.run([sys.executable, "-m", "minidl", *arguments], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - began
         accuracy = 100 * json.loads(Path(folder, "run", "result.json").read_text())["test_accuracy"]
@@ -153,7 +180,10 @@ def table(results: dict[str, Any]) -> str:
         lines.append(f"| {row['name']} | {row['published']:g} % ({row['source']}) | {spread} | {row['loss']} |")
     lines += ["", "| command | test accuracy | time |", "|---|---|---|"]
     for row in results["commands"]:
-        lines.append(f"| `minidl train --data mnist --model {row['model']}` ({row['architecture']}) | {row['accuracy']:.2f} % | {row['seconds']:.0f} s |")
+        lines.append(
+            f"| `minidl train --data mnist --model {row['model']}` ({row['architecture']}) | {row['accuracy']:.2f} % |"
+            f" {row['seconds']:.0f} s |"
+        )
     lines += ["", f"Measured with `python benchmarks/published.py` on {results['machine']}."]
     return "\n".join(lines)
 
@@ -172,7 +202,10 @@ def write_readme(text: str) -> None:
 def machine() -> str:
     info = build.build_info()
     kernels = f"native kernels ({info['chosen']})" if info["native"] else "the NumPy reference"
-    return f"{platform.machine()}, {os.cpu_count()} CPUs, {info['threads']} threads, {kernels}, NumPy {__import__('numpy').__version__}"
+    return (
+        f"{platform.machine()}, {os.cpu_count()} CPUs, {info['threads']} threads, {kernels}, NumPy"
+        f" {__import__('numpy').__version__}"
+    )
 
 
 def main() -> int:
@@ -189,7 +222,9 @@ def main() -> int:
     goals, seeds = PUBLISHED, SEEDS
     if options.quick:
         few = parts.map(lambda part: part.select(slice(0, 2000)))
-        goals = [replace(goal, candidates=[replace(one, epochs=1) for one in goal.candidates[:2]]) for goal in PUBLISHED]
+        goals = [
+            replace(goal, candidates=[replace(one, epochs=1) for one in goal.candidates[:2]]) for goal in PUBLISHED
+        ]
         parts, seeds = few, SEEDS[:1]
     found: dict[str, Any] = {"machine": machine(), "published": [], "commands": []}
     for goal in goals:

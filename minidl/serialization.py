@@ -3,7 +3,8 @@
 A safetensors file is plain enough to read with a ruler:
 
     8 bytes    length of the header, little-endian
-    header     JSON: {"__metadata__": {text: text}, name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}}
+    header     JSON: {"__metadata__": {text: text},
+                      name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...}
     the rest   the tensors' bytes, little-endian and C-contiguous, one after the other without gaps
 
 Loading one runs no code, unlike unpickling. What `save` adds is a CRC-32 over the whole file, kept among the metadata,
@@ -33,8 +34,9 @@ from minidl._tensor import Tensor
 __all__ = ["atomic_write", "load", "load_arrays", "save", "save_arrays"]
 
 DTYPES: dict[str, str] = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32", "I16": "int16",
-    "I8": "int8", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
+    "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
+    "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
 CODES = {name: code for code, name in DTYPES.items()}
 LONGEST_HEADER = 100_000_000  # bytes, as in the format's own library
@@ -62,7 +64,9 @@ def save(obj: Mapping[str, Tensor], path: str | os.PathLike[str], metadata: Mapp
     arrays = {}
     for name, tensor in obj.items():
         if not isinstance(name, str) or not isinstance(tensor, (Tensor, np.ndarray)):
-            raise TypeError(f"save: entry {name!r} is {type(tensor).__name__}; expected names as text and tensors as values")
+            raise TypeError(
+                f"save: entry {name!r} is {type(tensor).__name__}; expected names as text and tensors as values"
+            )
         arrays[name] = tensor.detach().cpu().array if isinstance(tensor, Tensor) else tensor
     save_arrays(arrays, path, metadata)
 
@@ -77,24 +81,34 @@ def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     return {name: from_numpy(array) for name, array in load_arrays(path)[0].items()}
 
 
-def save_arrays(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
+def save_arrays(
+    arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None
+) -> None:
     """`save` for NumPy arrays."""
     texts = dict(metadata or {})
-    for key, text in texts.items():
-        if not isinstance(key, str) or not isinstance(text, str):
-            raise TypeError(f"save: metadata {key!r} is {type(text).__name__}; expected text (json.dumps makes text of anything)")
+    for key, value in texts.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(
+                f"save: metadata {key!r} is {type(value).__name__}; expected text (json.dumps makes text of anything)"
+            )
     header: dict[str, Any] = {"__metadata__": {**texts, "crc32": NO_SUM}}
-    payload: list[np.ndarray] = []
+    payload: list[memoryview] = []
     offset = 0
     # Large elements first, so that every tensor starts at a multiple of its element's size.
     for name, array in sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
         if array.dtype.name not in CODES or name == "__metadata__":
-            raise TypeError(f"save: {name!r} of dtype {array.dtype} has no place in a safetensors file; convert it or leave it out")
+            raise TypeError(
+                f"save: {name!r} of dtype {array.dtype} has no place in a safetensors file; convert it or leave it out"
+            )
         little = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
-        header[name] = {"dtype": CODES[array.dtype.name], "shape": list(array.shape), "data_offsets": [offset, offset + little.nbytes]}
-        payload.append(little.reshape(-1).view(np.uint8))
+        header[name] = {
+            "dtype": CODES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + little.nbytes],
+        }
+        payload.append(little.reshape(-1).view(np.uint8).data)
         offset += little.nbytes
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text: bytes = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     total = zlib.crc32(text)
     for part in payload:
@@ -102,7 +116,7 @@ def save_arrays(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str], 
     with atomic_write(path, size=8 + len(text) + offset) as file:
         file.write(len(text).to_bytes(8, "little") + _with_sum(text, NO_SUM, f"{total:08x}"))
         for part in payload:
-            file.write(part.data)
+            file.write(part)
 
 
 def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -119,11 +133,16 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], di
 
 def _read(file: BinaryIO, path: Path, size: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     def broken(why: str) -> ValueError:
-        return ValueError(f"load: {path} is no complete safetensors file: {why}; it may be cut short or damaged, so use a copy or save it again")
+        return ValueError(
+            f"load: {path} is no complete safetensors file: {why}; it may be cut short or damaged, so use a copy or"
+            " save it again"
+        )
 
     start = file.read(8)
     if start[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
-        raise ValueError(f"load: {path} is a pickle, which can run any code when loaded; save it as safetensors where it was made")
+        raise ValueError(
+            f"load: {path} is a pickle, which can run any code when loaded; save it as safetensors where it was made"
+        )
     length = int.from_bytes(start, "little")
     if len(start) < 8 or length > min(size - 8, LONGEST_HEADER):
         raise broken(f"its {size} bytes hold no header")
@@ -131,13 +150,19 @@ def _read(file: BinaryIO, path: Path, size: int) -> tuple[dict[str, np.ndarray],
     try:
         header = json.loads(text)
         metadata = dict(header.pop("__metadata__", {}))
-        entries = sorted((_entry(name, **entry) for name, entry in header.items()), key=lambda one: (one.begin, one.end))
+        entries = sorted(
+            (_entry(name, **entry) for name, entry in header.items()), key=lambda one: (one.begin, one.end)
+        )
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         raise broken("its header is not the JSON of that format") from None
     offset = 0
     for one in entries:
         size_told = one.end - one.begin
-        if one.begin != offset or size_told != math.prod(one.shape) * one.dtype.itemsize or min(one.shape, default=0) < 0:
+        if (
+            one.begin != offset
+            or size_told != math.prod(one.shape) * one.dtype.itemsize
+            or min(one.shape, default=0) < 0
+        ):
             raise broken(f"the header's sizes for {one.name!r} do not fit together")
         offset = one.end
     if 8 + length + offset != size:
@@ -148,7 +173,7 @@ def _read(file: BinaryIO, path: Path, size: int) -> tuple[dict[str, np.ndarray],
     for one in entries:
         array = np.empty(one.shape, one.dtype)
         if array.nbytes:
-            part = memoryview(array.reshape(-1).view(np.uint8))
+            part = array.reshape(-1).view(np.uint8).data
             if file.readinto(part) != array.nbytes:  # type: ignore[attr-defined]
                 raise broken(f"{one.name!r} ends early")
             total = zlib.crc32(part, total)
@@ -189,8 +214,8 @@ def _with_sum(header: bytes, old: str, new: str) -> bytes:
 def atomic_write(path: str | os.PathLike[str], size: int | None = None) -> Iterator[BinaryIO]:
     """Open a file that replaces `path` when the block ends well, and leaves no trace otherwise.
 
-    The bytes go to a temporary file in the same folder; file and folder are synced, so that after a crash or a power cut
-    `path` holds either all of the old content or all of the new.
+    The bytes go to a temporary file in the same folder; file and folder are synced, so that after a crash or a power
+    cut `path` holds either all of the old content or all of the new.
 
     Args:
         path: the file to write or replace.

@@ -23,8 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Dropout, shifts, an optimizer with momentum, a schedule and early stopping: all that a resumed run has to bring back.
-OPTIONS = ["--data", "digits", "--model", "mlp", "--hidden", "32", "--dropout", "0.2", "--augment-shift", "1", "--epochs", "8",
-           "--batch-size", "16", "--l2", "1e-4", "--patience", "5", "--threads", "1", "--quiet"]  # fmt: skip
+OPTIONS = (
+    "--data digits --model mlp --hidden 32 --dropout 0.2 --augment-shift 1 --epochs 8 --batch-size 16 --l2 1e-4"
+    " --patience 5 --threads 1 --quiet"
+).split()
 
 
 @dataclass
@@ -38,7 +40,9 @@ class Trial:
 
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "minidl", "train", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "minidl", "train", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(arguments: list[str]) -> None:
@@ -118,7 +122,10 @@ def main() -> int:
     print(f"{'trial':>5}  {'killed after':>16}  {'epochs kept':>11}  same weights")
     for number, one in enumerate(found, 1):
         moments = ", ".join(f"{moment:.2f} s" for moment in one.moments)
-        print(f"{number:>5}  {moments:>16}  {', '.join(one.epochs):>11}  {'yes' if one.agrees else 'NO'}{'  ' * bool(one.note)}{one.note}")
+        print(
+            f"{number:>5}  {moments:>16}  {', '.join(one.epochs):>11} "
+            f" {'yes' if one.agrees else 'NO'}{'  ' * bool(one.note)}{one.note}"
+        )
     agreed = sum(one.agrees for one in found)
     print(f"{agreed} of {len(found)} killed runs ended in bit-identical weights")
     return 0 if agreed == len(found) else 1

@@ -40,7 +40,9 @@ def write_table(name: str, rows: list[list[object]], header: list[str] | None = 
 def flowers(count: int = 90) -> str:
     rng = np.random.default_rng(0)
     kinds = rng.integers(0, 3, count)
-    rows = [[*np.round(rng.normal(size=2) + 4 * np.eye(3)[kind][:2], 3), ["rose", "tulip", "daisy"][kind]] for kind in kinds]
+    rows = [
+        [*np.round(rng.normal(size=2) + 4 * np.eye(3)[kind][:2], 3), ["rose", "tulip", "daisy"][kind]] for kind in kinds
+    ]
     return write_table("flowers.csv", rows, ["height", "width", "kind"])
 
 
@@ -69,12 +71,16 @@ def test_train_with_no_argument(capsys: pytest.CaptureFixture[str]) -> None:
     run = next(Path("runs").iterdir())
     assert run.name == "digits-cnn-001"
     assert sorted(path.name for path in run.iterdir()) == [
-        "checkpoint.safetensors", "config.json", "confusion.png", "curves.png", "history.csv", "model.safetensors", "result.json",
+        "checkpoint.safetensors", "config.json", "confusion.png", "curves.png", "history.csv", "model.safetensors",
+        "result.json",
     ]  # fmt: skip
     result = json.loads((run / "result.json").read_text())
     assert result["test_accuracy"] >= 0.97
     assert f"test accuracy {100 * result['test_accuracy']:.2f} %" in printed and "validation" in printed
-    assert len(History.from_csv(run / "history.csv")) == json.loads((run / "config.json").read_text())["settings"]["epochs"]
+    assert (
+        len(History.from_csv(run / "history.csv"))
+        == json.loads((run / "config.json").read_text())["settings"]["epochs"]
+    )
     for picture in ("curves.png", "confusion.png"):
         assert (run / picture).read_bytes().startswith(b"\x89PNG")
 
@@ -215,7 +221,9 @@ def test_options_that_do_not_suit_a_table(capsys: pytest.CaptureFixture[str]) ->
     assert "--augment-shift is for images" in fails(capsys, "train", "--data", table, "--augment-shift", "1")
     assert "there is no column 'colour'" in fails(capsys, "train", "--data", table, "--label", "colour")
     assert "must be numbers" in fails(capsys, "train", "--data", table, "--task", "regression")
-    assert "--loss cross-entropy is for classes" in fails(capsys, "train", "--data", houses(), "--loss", "cross-entropy")
+    assert "--loss cross-entropy is for classes" in fails(
+        capsys, "train", "--data", houses(), "--loss", "cross-entropy"
+    )
     assert not Path("runs").exists()
 
 
@@ -241,7 +249,9 @@ def test_a_run_folder_is_never_overwritten(capsys: pytest.CaptureFixture[str]) -
         assert main(arguments) == 0
         assert Path(f"runs/digits-mlp-00{number}/result.json").exists()
     before = Path("runs/digits-mlp-001/model.safetensors").read_bytes()
-    assert "go on with it: minidl train --resume runs/digits-mlp-001" in fails(capsys, *arguments, "--out", "runs/digits-mlp-001")
+    assert "go on with it: minidl train --resume runs/digits-mlp-001" in fails(
+        capsys, *arguments, "--out", "runs/digits-mlp-001"
+    )
     Path("file").write_text("precious")
     assert "exists and is not an empty folder" in fails(capsys, *arguments, "--out", "file")
     Path("mine").mkdir()
@@ -301,7 +311,9 @@ def test_wrong_inputs_of_a_prediction(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["train", "--data", flowers(), "--epochs", "1", "--quiet", "--out", "f"]) == 0
     assert "there is no file none.csv" in fails(capsys, "predict", "f", "none.csv")
     assert "takes tables with 2 columns" in fails(capsys, "predict", "f", write_table("x.png", [[1]]))
-    assert "has 3 columns, and this model takes 2 (height, width)" in fails(capsys, "predict", "f", write_table("w.csv", [[1, 2, 3]]))
+    assert "has 3 columns, and this model takes 2 (height, width)" in fails(
+        capsys, "predict", "f", write_table("w.csv", [[1, 2, 3]])
+    )
     assert "is not a number" in fails(capsys, "predict", "f", write_table("v.csv", [[1, 2], [1, "x"]]))
     assert "no run folder" in fails(capsys, "predict", "nowhere", "v.csv")
 
@@ -324,12 +336,16 @@ def test_a_full_disk(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 
 
 def test_a_diverging_run_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    sentence = fails(capsys, "train", "--data", houses(), "--optimizer", "sgd", "--lr", "1e9", "--quiet", "--out", "r", code=1)
+    sentence = fails(
+        capsys, "train", "--data", houses(), "--optimizer", "sgd", "--lr", "1e9", "--quiet", "--out", "r", code=1
+    )
     assert "the loss became" in sentence and "with a learning rate of 1e+09: try 1e+08" in sentence
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-m", "minidl", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "minidl", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 LONG = ["train", "--model", "mlp", "--hidden", "256", "--epochs", "5000"]
@@ -350,7 +366,11 @@ def test_ctrl_c_keeps_the_run() -> None:
 
 def test_a_closed_pipe_is_quiet() -> None:
     done = subprocess.run(
-        f"{sys.executable} -m minidl {' '.join(LONG)} --out r | head -n 6", shell=True, capture_output=True, text=True, timeout=60
+        f"{sys.executable} -m minidl {' '.join(LONG)} --out r | head -n 6",
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr, done.stderr
 

@@ -14,7 +14,9 @@ from minidl import explain
 from minidl.train import metrics
 from minidl.train.metrics import accuracy, confusion_matrix, f1, mae, precision, r2, recall, rmse
 
-answers = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40).map(lambda pairs: tuple(map(np.array, zip(*pairs))))
+answers = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40).map(
+    lambda pairs: tuple(map(np.array, zip(*pairs)))
+)
 
 
 @given(answers)

@@ -15,17 +15,38 @@ import minidl
 from minidl import nn, serialization
 from minidl.serialization import atomic_write, load, load_arrays, save, save_arrays
 
-DTYPES = ["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool"]
+DTYPES = [
+    "float64",
+    "float32",
+    "float16",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint64",
+    "uint32",
+    "uint16",
+    "uint8",
+    "bool",
+]
 
 
 def arrays() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     found = {dtype: (rng.normal(size=(3, 5)) * 50).astype(dtype) for dtype in DTYPES}
-    return {**found, "scalar": np.array(3.5), "empty": np.zeros((0, 4), np.float32), "turned": np.arange(6.0).reshape(2, 3).T, "ä ü": np.ones(1)}
+    return {
+        **found,
+        "scalar": np.array(3.5),
+        "empty": np.zeros((0, 4), np.float32),
+        "turned": np.arange(6.0).reshape(2, 3).T,
+        "ä ü": np.ones(1),
+    }
 
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
-    return a.keys() == b.keys() and all(a[k].dtype == b[k].dtype and a[k].shape == b[k].shape and (a[k] == b[k]).all() for k in a)
+    return a.keys() == b.keys() and all(
+        a[k].dtype == b[k].dtype and a[k].shape == b[k].shape and (a[k] == b[k]).all() for k in a
+    )
 
 
 def test_arrays_come_back(tmp_path: Path) -> None:

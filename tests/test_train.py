@@ -51,10 +51,16 @@ def test_learns_and_keeps_a_history() -> None:
 
 
 def test_history_as_csv(tmp_path: Path) -> None:
-    history = train.History([{"epoch": 1, "train_loss": 0.1 + 0.2, "valid_loss": None}, {"epoch": 2, "train_loss": 1e-9, "note": "x"}])
+    history = train.History(
+        [{"epoch": 1, "train_loss": 0.1 + 0.2, "valid_loss": None}, {"epoch": 2, "train_loss": 1e-9, "note": "x"}]
+    )
     history.to_csv(tmp_path / "h.csv")
     back = train.History.from_csv(tmp_path / "h.csv")
-    assert [row["train_loss"] for row in back] == [0.1 + 0.2, 1e-9] and back[0]["valid_loss"] is None and back[1]["note"] == "x"
+    assert (
+        [row["train_loss"] for row in back] == [0.1 + 0.2, 1e-9]
+        and back[0]["valid_loss"] is None
+        and back[1]["note"] == "x"
+    )
     with pytest.raises(ValueError, match="no row has 'accuracy'"):
         history.best("accuracy")
 
@@ -67,7 +73,17 @@ def test_one_step_is_the_textbooks() -> None:
     model.load_state_dict({"weight": np.full((1, 1), w, np.float32)})
     data = TensorDataset(minidl.tensor(x, dtype=minidl.float32), minidl.tensor(y, dtype=minidl.float32))
     optimizer = optim.SGD(model.parameters(), lr=0.1)
-    train.fit(model, DataLoader(data, 2), None, F.mse_loss, optimizer, penalties.L2(0.3), epochs=1, verbose=False, progress=False)
+    train.fit(
+        model,
+        DataLoader(data, 2),
+        None,
+        F.mse_loss,
+        optimizer,
+        penalties.L2(0.3),
+        epochs=1,
+        verbose=False,
+        progress=False,
+    )
     for batch in (slice(0, 2), slice(2, 3)):
         w -= 0.1 * (np.mean(2 * (w * x[batch] - y[batch]) * x[batch]) + 0.3 * w)
     assert model.weight.item() == pytest.approx(w, rel=1e-6)
@@ -82,16 +98,25 @@ def test_gd_steps_once_with_the_gradient_of_the_mean(batch_size: int) -> None:
         model = models.MLP((2, 5, 3), activation="tanh").double()
         data = TensorDataset(x.double(), y)
         train.fit(
-            model, DataLoader(data, size, shuffle=size != 50), None, F.cross_entropy, optim.GD(model.parameters(), lr=0.5),
-            penalties.L2(0.1), epochs=3, verbose=False, progress=False,
-        )  # fmt: skip
+            model,
+            DataLoader(data, size, shuffle=size != 50),
+            None,
+            F.cross_entropy,
+            optim.GD(model.parameters(), lr=0.5),
+            penalties.L2(0.1),
+            epochs=3,
+            verbose=False,
+            progress=False,
+        )
         results.append(np.concatenate([tensor.array.ravel() for tensor in model.state_dict().values()]))
     np.testing.assert_allclose(results[1], results[0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
 @pytest.mark.parametrize("optimizer", [optim.Adam, optim.SGD, optim.GD, optim.AdamW])
-def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path, stop: int, optimizer: Callable[..., optim.Optimizer]) -> None:
+def test_a_resumed_run_is_the_uninterrupted_one(
+    tmp_path: Path, stop: int, optimizer: Callable[..., optim.Optimizer]
+) -> None:
     def options(path: str) -> dict[str, Any]:
         return {"optimizer": optimizer, "early_stopping": train.EarlyStopping(None), "checkpoint": tmp_path / path}
 
@@ -111,8 +136,18 @@ def test_a_generator_of_the_loaders_own_is_resumed(tmp_path: Path) -> None:
         model = models.LinearModel(2, 3)
         loader = DataLoader(blobs(), 16, shuffle=True, generator=minidl.Generator().manual_seed(5))
         optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-        train.fit(model, loader, None, F.cross_entropy, optimizer, epochs=epochs, checkpoint=tmp_path / path, resume=resume,
-                  verbose=False, progress=False)  # fmt: skip
+        train.fit(
+            model,
+            loader,
+            None,
+            F.cross_entropy,
+            optimizer,
+            epochs=epochs,
+            checkpoint=tmp_path / path,
+            resume=resume,
+            verbose=False,
+            progress=False,
+        )
         return weights(model)
 
     whole = go(3, False, "a")
@@ -125,8 +160,18 @@ def test_batch_norms_buffers_are_resumed(tmp_path: Path) -> None:
         minidl.manual_seed(0)
         model = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
         loader = DataLoader(blobs(), 16, shuffle=True)
-        train.fit(model, loader, loader, F.cross_entropy, optim.Adam(model.parameters()), epochs=epochs, checkpoint=tmp_path / path,
-                  resume=resume, verbose=False, progress=False)  # fmt: skip
+        train.fit(
+            model,
+            loader,
+            loader,
+            F.cross_entropy,
+            optim.Adam(model.parameters()),
+            epochs=epochs,
+            checkpoint=tmp_path / path,
+            resume=resume,
+            verbose=False,
+            progress=False,
+        )
         return weights(model)
 
     whole = go(3, False, "a")
@@ -144,7 +189,7 @@ def test_early_stopping_brings_the_best_weights_back() -> None:
             best.append(weights(run.model))
 
     stopping = train.EarlyStopping(patience=3, min_delta=0.01)
-    fake = train.Run(model, optim.SGD(model.parameters(), lr=0.1), None, [], 10, stopping)
+    fake = train.Run(model, optim.SGD(model.parameters(), lr=0.1), None, [], 10, {}, stopping)
     for fake.epoch in range(1, len(rows) + 1):
         model.load_state_dict({"weight": np.full((1, 1), fake.epoch), "bias": np.zeros(1)})
         fake.history.append({})
@@ -165,8 +210,19 @@ def test_early_stopping_ends_a_run_and_stays_ended(tmp_path: Path) -> None:
         minidl.manual_seed(0)
         model = models.LinearModel(2, 3)
         loader = DataLoader(blobs(), 64)
-        history = train.fit(model, loader, loader, loss, optim.Adam(model.parameters()), epochs=9, verbose=False, progress=False,
-                            early_stopping=train.EarlyStopping(2), checkpoint=tmp_path / "c", resume=resume)  # fmt: skip
+        history = train.fit(
+            model,
+            loader,
+            loader,
+            loss,
+            optim.Adam(model.parameters()),
+            epochs=9,
+            verbose=False,
+            progress=False,
+            early_stopping=train.EarlyStopping(2),
+            checkpoint=tmp_path / "c",
+            resume=resume,
+        )
         return weights(model), history
 
     first, history = go(False)
@@ -174,32 +230,43 @@ def test_early_stopping_ends_a_run_and_stays_ended(tmp_path: Path) -> None:
     assert len(history) == 3 and again == first and same == history
 
 
-@pytest.mark.parametrize(("make", "sentence"), [
-    (lambda: train.EarlyStopping(0), "patience=0"),
-    (lambda: train.EarlyStopping(1, -1), "min_delta=-1"),
-    (lambda: train.EarlyStopping(mode="up"), 'expected "auto"'),
-    (lambda: run(early_stopping=train.EarlyStopping(monitor="valid_f1")), "the history has no 'valid_f1'"),
-    (lambda: run(epochs=-1), "epochs=-1"),
-    (lambda: run(scheduler_by="step"), "scheduler_by='step'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: train.EarlyStopping(0), "patience=0"),
+        (lambda: train.EarlyStopping(1, -1), "min_delta=-1"),
+        (lambda: train.EarlyStopping(mode="up"), 'expected "auto"'),
+        (lambda: run(early_stopping=train.EarlyStopping(monitor="valid_f1")), "the history has no 'valid_f1'"),
+        (lambda: run(epochs=-1), "epochs=-1"),
+        (lambda: run(scheduler_by="step"), "scheduler_by='step'"),
+    ],
+)
 def test_wrong_arguments(make: Callable[[], Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         make()
 
 
-def fit_on(x: Any, y: Any, rate: float = 0.1, batch_size: int = 2, loss: Any = F.mse_loss, model: nn.Module | None = None) -> None:
+def fit_on(
+    x: Any, y: Any, rate: float = 0.1, batch_size: int = 2, loss: Any = F.mse_loss, model: nn.Module | None = None
+) -> None:
     model = model or nn.Linear(1, 1)
     loader = DataLoader(TensorDataset(minidl.tensor(x), minidl.tensor(y)), batch_size)
-    train.fit(model, loader, None, loss, optim.SGD(model.parameters(), lr=rate), epochs=50, verbose=False, progress=False)
+    train.fit(
+        model, loader, None, loss, optim.SGD(model.parameters(), lr=rate), epochs=50, verbose=False, progress=False
+    )
 
 
 def test_a_loss_that_is_no_number_names_place_and_remedy() -> None:
-    with pytest.raises(FloatingPointError, match=r"became (inf|nan) in epoch \d+, batch \d, with a learning rate of 1e\+06: try 100000"):
+    with pytest.raises(
+        FloatingPointError, match=r"became (inf|nan) in epoch \d+, batch \d, with a learning rate of 1e\+06: try 100000"
+    ):
         fit_on([[1.0], [2.0], [3.0]], [[1.0], [2.0], [3.0]], rate=1e6)
 
 
 def test_nan_in_the_data_is_named() -> None:
-    with pytest.raises(ValueError, match=r"epoch 1, batch 2: the inputs hold 1 NaN or infinite numbers; clean the data"):
+    with pytest.raises(
+        ValueError, match=r"epoch 1, batch 2: the inputs hold 1 NaN or infinite numbers; clean the data"
+    ):
         fit_on([[1.0], [2.0], [math.nan]], [[1.0], [2.0], [3.0]])
     with pytest.raises(ValueError, match=r"epoch 1, batch 1: the targets hold 1 NaN"):
         fit_on([[1.0], [2.0]], [[1.0], [math.inf]])
@@ -212,7 +279,9 @@ def test_empty_loaders() -> None:
         train.evaluate(nn.Linear(1, 1), [], F.mse_loss)
     nothing = [(minidl.zeros(0, 1), minidl.zeros(0, 1))]
     with pytest.raises(ValueError, match="holds 0 examples"):
-        train.fit(nn.Linear(1, 1), nothing, None, F.mse_loss, optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1), verbose=False)
+        train.fit(
+            nn.Linear(1, 1), nothing, None, F.mse_loss, optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1), verbose=False
+        )
 
 
 def test_labels_out_of_range_and_wrong_shapes_are_one_sentence() -> None:
@@ -227,12 +296,29 @@ def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
         loader = DataLoader(blobs(), 64)
         made = optimizer(model.parameters(), lr=0.01)
         scheduler = optim.lr_scheduler.StepLR(made, 1) if schedule else None
-        train.fit(model, loader, loader, F.cross_entropy, made, scheduler=scheduler, epochs=1, checkpoint=tmp_path / "c", verbose=False,
-                  progress=False, **options)  # fmt: skip
+        train.fit(
+            model,
+            loader,
+            loader,
+            F.cross_entropy,
+            made,
+            scheduler=scheduler,
+            epochs=1,
+            checkpoint=tmp_path / "c",
+            verbose=False,
+            progress=False,
+            **options,
+        )
 
     go(models.MLP((2, 4, 3)))
     for model, sentence in (
-        (models.MLP((2, 5, 3)), r"checkpoint of another model: it has layers.1.weight \(4, 2\) float32, this model has layers.1.weight \(5, 2\)"),
+        (
+            models.MLP((2, 5, 3)),
+            (
+                r"checkpoint of another model: it has layers.1.weight \(4, 2\) float32, this model has layers.1.weight"
+                r" \(5, 2\)"
+            ),
+        ),
         (models.LinearModel(2, 3), "it has no linear.weight, this model has linear.weight"),
         (models.MLP((2, 4, 3)).double(), "float32, this model has layers.1.weight .* float64"),
     ):
@@ -264,12 +350,25 @@ def test_schedules_by_batch_and_on_a_plateau() -> None:
             rates.append(run.optimizer.param_groups[0]["lr"])
 
     loader = DataLoader(blobs(48), 16)
-    train.fit(model, loader, None, F.cross_entropy, optimizer, scheduler=schedule, scheduler_by="batch", epochs=2, verbose=False,
-              progress=False, callbacks=[Watch()])  # fmt: skip
+    train.fit(
+        model,
+        loader,
+        None,
+        F.cross_entropy,
+        optimizer,
+        scheduler=schedule,
+        scheduler_by="batch",
+        epochs=2,
+        verbose=False,
+        progress=False,
+        callbacks=[Watch()],
+    )
     assert rates == pytest.approx([0.1 / (1 + step) for step in range(1, 7)])
     plateau = optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=1.0, factor=0.5)
     before = optimizer.param_groups[0]["lr"]
-    train.fit(model, loader, loader, F.cross_entropy, optimizer, scheduler=plateau, epochs=3, verbose=False, progress=False)
+    train.fit(
+        model, loader, loader, F.cross_entropy, optimizer, scheduler=plateau, epochs=3, verbose=False, progress=False
+    )
     assert optimizer.param_groups[0]["lr"] < before
 
 
@@ -297,14 +396,20 @@ def test_lines_and_bar(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("config", [
-    {"name": "linear", "inputs": [1, 8, 8], "outputs": 10},
-    {"name": "mlp", "sizes": [64, 7, 10], "activation": "gelu", "dropout": 0.1},
-    {"name": "cnn", "shape": [1, 8, 8], "classes": 10, "channels": [4, 6], "hidden": 9, "dropout": 0.1, "batch_norm": True},
-    {"name": "cnn", "shape": [3, 31, 17], "classes": 4, "channels": [4], "hidden": 9, "dropout": 0.0, "batch_norm": False},
-    {"name": "cnn", "shape": [1, 1, 1], "classes": 2, "channels": [2, 2], "hidden": 3, "dropout": 0.0, "batch_norm": False},
-    {"name": "lenet5", "classes": 10},
-])  # fmt: skip
+CNN = {"name": "cnn", "classes": 10, "hidden": 9, "dropout": 0.0, "batch_norm": False}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"name": "linear", "inputs": [1, 8, 8], "outputs": 10},
+        {"name": "mlp", "sizes": [64, 7, 10], "activation": "gelu", "dropout": 0.1},
+        {**CNN, "shape": [1, 8, 8], "channels": [4, 6], "dropout": 0.1, "batch_norm": True},
+        {**CNN, "shape": [3, 31, 17], "classes": 4, "channels": [4]},
+        {**CNN, "shape": [1, 1, 1], "classes": 2, "channels": [2, 2]},
+        {"name": "lenet5", "classes": 10},
+    ],
+)
 def test_models_and_their_configs(config: dict[str, Any]) -> None:
     model = models.build(config)
     assert model.config == config
@@ -317,19 +422,33 @@ def test_models_and_their_configs(config: dict[str, Any]) -> None:
 
 def test_lenet5_has_the_papers_sizes() -> None:
     counts = [parameter.numel() for parameter in models.LeNet5().parameters()]
-    assert counts == [150, 6, 2400, 16, 48000, 120, 10080, 84, 840, 10]  # C1, C3 (full), C5, F6, output: weights, biases
+    assert counts == [
+        150,
+        6,
+        2400,
+        16,
+        48000,
+        120,
+        10080,
+        84,
+        840,
+        10,
+    ]  # C1, C3 (full), C5, F6, output: weights, biases
 
 
-@pytest.mark.parametrize(("config", "sentence"), [
-    ({"name": "resnet"}, "no model 'resnet'; expected one of linear, mlp, cnn, lenet5"),
-    ({}, "no model None"),
-    ({"name": "mlp", "size": [1]}, "does not fit MLP"),
-    ({"name": "mlp", "sizes": [3]}, "sizes is"),
-    ({"name": "mlp", "sizes": [3, 0, 2]}, "each at least 1"),
-    ({"name": "mlp", "sizes": [3, 2, 2], "activation": "selu"}, "no activation 'selu'"),
-    ({"name": "cnn", "shape": [28, 28]}, "expected channels, height and width"),
-    ({"name": "linear", "inputs": [0], "outputs": 2}, "expected sizes of at least 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"name": "resnet"}, "no model 'resnet'; expected one of linear, mlp, cnn, lenet5"),
+        ({}, "no model None"),
+        ({"name": "mlp", "size": [1]}, "does not fit MLP"),
+        ({"name": "mlp", "sizes": [3]}, "sizes is"),
+        ({"name": "mlp", "sizes": [3, 0, 2]}, "each at least 1"),
+        ({"name": "mlp", "sizes": [3, 2, 2], "activation": "selu"}, "no activation 'selu'"),
+        ({"name": "cnn", "shape": [28, 28]}, "expected channels, height and width"),
+        ({"name": "linear", "inputs": [0], "outputs": 2}, "expected sizes of at least 1"),
+    ],
+)
 def test_configs_that_do_not_fit(config: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         models.build(config)

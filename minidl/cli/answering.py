@@ -29,7 +29,11 @@ IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".p
 def describe(task: Task) -> dict[str, Any]:
     """What a prediction needs to know of the data."""
     parts = task.parts
-    sizes = ", ".join(f"{len(part):,} {name}" for part, name in zip(parts, ("training", "validation", "test"), strict=True) if part is not None)
+    sizes = ", ".join(
+        f"{len(part):,} {name}"
+        for part, name in zip(parts, ("training", "validation", "test"), strict=True)
+        if part is not None
+    )
     kind = "regression" if parts.classes is None else f"{len(parts.classes)} classes"
     return {
         "text": f"{parts.name}: {sizes}; {' x '.join(map(str, parts.shape))}, {kind}",
@@ -45,15 +49,13 @@ def describe(task: Task) -> dict[str, Any]:
 def measure(model: nn.Module, task: Task, usage: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
     """The test part's loss and metrics, and the confusion matrix of a classifier."""
     part = task.parts.test
-    loss = make_loss(usage["loss"], task.classes and len(task.classes))
-    metrics = dict(task.metrics)
-    matrix: list[np.ndarray] = []
+    assert part is not None  # every source has one, or it is split off
+    metrics, matrix = dict(task.metrics), None
     if task.classes is not None:
         metrics |= {"precision": train.precision, "recall": train.recall, "f1": train.f1}
-        metrics["confusion"] = lambda scores, y: float(matrix.append(train.confusion_matrix(scores, y, len(task.classes or ()))) or 0)
-    found = train.evaluate(model, DataLoader(part, BATCH), loss, metrics)
-    found.pop("confusion", None)
-    return {"test_examples": len(part), **{f"test_{name}": value for name, value in found.items()}}, matrix[0] if matrix else None
+        matrix = train.confusion_matrix(train.predict(model, DataLoader(part, BATCH)), part.y, task.class_count)
+    found = train.evaluate(model, DataLoader(part, BATCH), make_loss(usage["loss"], task.class_count), metrics)
+    return {"test_examples": len(part), **{f"test_{name}": value for name, value in found.items()}}, matrix
 
 
 def result_line(result: dict[str, Any]) -> str:
@@ -61,7 +63,10 @@ def result_line(result: dict[str, Any]) -> str:
     if "test_accuracy" in result:
         count = result["test_examples"]
         right = round(result["test_accuracy"] * count)
-        return f"test accuracy {100 * result['test_accuracy']:.2f} % ({right:,} of {count:,}), loss {result['test_loss']:.4f}"
+        return (
+            f"test accuracy {100 * result['test_accuracy']:.2f} % ({right:,} of {count:,}), loss"
+            f" {result['test_loss']:.4f}"
+        )
     return f"test R² {result['test_r2']:.4f}, mean absolute error {result['test_mae']:.4g}"
 
 
@@ -85,8 +90,14 @@ def run_evaluation(options: argparse.Namespace) -> int:
     task = prepare(folder.config["settings"])
     if task.fingerprint() != usage["data"]["fingerprint"]:
         print("minidl eval: note that the data has changed since the run, so its parts may differ", file=sys.stderr)
-    if list(task.parts.shape) != usage["data"]["shape"] or (task.classes and list(task.classes)) != usage["data"]["classes"]:
-        raise UsageError(f"minidl eval: the data {folder.config['settings']['data']} now has another shape or other classes; bring the old one back")
+    if (
+        list(task.parts.shape) != usage["data"]["shape"]
+        or (task.classes and list(task.classes)) != usage["data"]["classes"]
+    ):
+        raise UsageError(
+            f"minidl eval: the data {folder.config['settings']['data']} now has another shape or other classes; bring"
+            " the old one back"
+        )
     result, matrix = measure(model, task, usage)
     if not getattr(options, "quiet", False) and matrix is not None:
         print_classes(matrix, usage["data"]["classes"])
@@ -98,7 +109,9 @@ def print_classes(M: np.ndarray, classes: list[str]) -> None:
     """Precision, recall and F1 of each class, and their plain means."""
     true, given = M.sum(1), M.sum(0)
     right = np.diag(M)
-    columns = np.stack([right / np.maximum(given, 1), right / np.maximum(true, 1), 2 * right / np.maximum(true + given, 1)])
+    columns = np.stack(
+        [right / np.maximum(given, 1), right / np.maximum(true, 1), 2 * right / np.maximum(true + given, 1)]
+    )
     width = max(10, *map(len, classes))
     print(f"{'class':>{width}}  precision  recall      F1  examples")
     for name, values, count in zip(classes, columns.T, true, strict=True):
@@ -150,7 +163,10 @@ def read_inputs(path: str, about: dict[str, Any]) -> np.ndarray:
         raise UsageError(f"minidl predict: there is no file {path}; give an image or a CSV file")
     if Path(path).suffix.lower() in IMAGES:
         if len(shape) != 3:
-            raise UsageError(f"minidl predict: {path} is an image, and this model takes tables with {shape[0]} columns; give a CSV file")
+            raise UsageError(
+                f"minidl predict: {path} is an image, and this model takes tables with {shape[0]} columns; give a CSV"
+                " file"
+            )
         return read_image(path, shape, about["largest"])
     try:
         return read_table(path, about["features"], shape)

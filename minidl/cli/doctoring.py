@@ -33,7 +33,11 @@ def run_doctor() -> int:
     line("machine", f"{platform.system()} {platform.machine()}")
     line("compiler", info["compiler"] or "none when minidl was installed")
     if info["native"]:
-        line("instructions", f"{info['chosen']} (compiled: {', '.join(info['compiled']) or 'unknown'}; this machine runs: {', '.join(info['usable'])})")
+        line(
+            "instructions",
+            f"{info['chosen']} (compiled: {', '.join(info['compiled']) or 'unknown'}; this machine runs:"
+            f" {', '.join(info['usable'])})",
+        )
         line("threads", str(info["threads"]))
     else:
         line("kernels", "NumPy only, slower than compiled ones")

@@ -1,11 +1,11 @@
 """A run's folder: made whole, locked while in use, never overwritten.
 
-    config.json               every setting, written before anything else
-    checkpoint.safetensors    the whole state after the last epoch, to go on from
-    history.csv               a row an epoch
-    model.safetensors         the best weights, and in the metadata what it takes to use them
-    result.json               the test part's loss and metrics
-    curves.png, confusion.png pictures
+config.json               every setting, written before anything else
+checkpoint.safetensors    the whole state after the last epoch, to go on from
+history.csv               a row an epoch
+model.safetensors         the best weights, and in the metadata what it takes to use them
+result.json               the test part's loss and metrics
+curves.png, confusion.png pictures
 """
 
 from __future__ import annotations
@@ -30,8 +30,13 @@ class RunFolder:
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self.path, self.config = path, config
-        self.checkpoint, self.history, self.model = path / "checkpoint.safetensors", path / "history.csv", path / "model.safetensors"
+        self.checkpoint, self.history, self.model = (
+            path / "checkpoint.safetensors",
+            path / "history.csv",
+            path / "model.safetensors",
+        )
         self.curves, self.confusion, self.result = path / "curves.png", path / "confusion.png", path / "result.json"
+
     @classmethod
     def create(cls, config: dict[str, Any], wanted: str | None, name: str) -> RunFolder:
         """Make a folder with its config.json: `wanted`, or runs/NAME-NNN with the first free number.
@@ -45,8 +50,12 @@ class RunFolder:
         if wanted is not None:
             target = Path(wanted)
             if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-                remedy = f", or go on with it: minidl train --resume {wanted}" if (target / "config.json").exists() else ""
-                raise UsageError(f"minidl train: {wanted} exists and is not an empty folder; choose another --out{remedy}")
+                remedy = (
+                    f", or go on with it: minidl train --resume {wanted}" if (target / "config.json").exists() else ""
+                )
+                raise UsageError(
+                    f"minidl train: {wanted} exists and is not an empty folder; choose another --out{remedy}"
+                )
         else:
             target = Path("runs") / f"{name}-001"
         temporary = target.parent / f".{target.name}.{os.getpid()}.partial"
@@ -66,7 +75,9 @@ class RunFolder:
             shutil.rmtree(temporary, ignore_errors=True)
             reason = error.strerror or str(error)
             kind = OSError if error.errno == errno.ENOSPC else UsageError
-            raise kind(f"minidl train: cannot make the run folder {target}: {reason}; choose another place with --out") from error
+            raise kind(
+                f"minidl train: cannot make the run folder {target}: {reason}; choose another place with --out"
+            ) from error
         return cls(target, config)
 
     @classmethod
@@ -86,14 +97,18 @@ class RunFolder:
             if not isinstance(config, dict) or "model" not in config or "data" not in config:
                 raise ValueError("it does not describe a run")
         except FileNotFoundError:
-            raise UsageError(f"minidl {command}: {path} is no run folder, for it has no config.json; minidl train makes one") from None
+            raise UsageError(
+                f"minidl {command}: {path} is no run folder, for it has no config.json; minidl train makes one"
+            ) from None
         except (OSError, ValueError) as error:
-            raise UsageError(f"minidl {command}: {folder / 'config.json'} cannot be read ({error}); put it right or train anew") from None
+            raise UsageError(
+                f"minidl {command}: {folder / 'config.json'} cannot be read ({error}); put it right or train anew"
+            ) from None
         return cls(folder, config)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for a while, at most until the process ends, however it ends; clear away what a killed one left.
+        """Hold the folder, at most until the process ends, however it ends; clear away what a killed one left.
 
         Raises:
             UsageError: another process trains there.
@@ -108,7 +123,9 @@ class RunFolder:
             pass
         except BlockingIOError:
             os.close(handle)
-            raise UsageError(f"minidl train: another process trains in {self.path}; wait for it or stop it first") from None
+            raise UsageError(
+                f"minidl train: another process trains in {self.path}; wait for it or stop it first"
+            ) from None
         except OSError:  # a file system without locks
             pass
         try:

@@ -29,10 +29,14 @@ def read_image(path: str, shape: tuple[int, ...], largest: float) -> np.ndarray:
     try:
         from PIL import Image, ImageOps
     except ImportError:
-        raise UsageError("minidl predict: pictures need Pillow, which is not installed; install it with: pip install pillow") from None
+        raise UsageError(
+            "minidl predict: pictures need Pillow, which is not installed; install it with: pip install pillow"
+        ) from None
     channels, height, width = shape
     if channels not in (1, 3):
-        raise UsageError(f"minidl predict: a picture has 1 or 3 channels, and this model takes {channels}; give a CSV file")
+        raise UsageError(
+            f"minidl predict: a picture has 1 or 3 channels, and this model takes {channels}; give a CSV file"
+        )
     try:
         with Image.open(path) as opened:
             picture = ImageOps.exif_transpose(opened)
@@ -41,7 +45,9 @@ def read_image(path: str, shape: tuple[int, ...], largest: float) -> np.ndarray:
                 picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
             picture = picture.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UsageError(f"minidl predict: {path} cannot be read as a picture ({error}); give a PNG or JPEG file") from None
+        raise UsageError(
+            f"minidl predict: {path} cannot be read as a picture ({error}); give a PNG or JPEG file"
+        ) from None
     pixels = np.asarray(picture)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     if np.median(border) > 127:

@@ -24,4 +24,8 @@ def describe_machine() -> str:
     """Backend, instruction set and threads in a few words."""
     info = build.build_info()
     threads = f"{info['threads']} thread{'s' if info['threads'] > 1 else ''}"
-    return f"native kernels, {info['chosen']}, {threads}" if info["native"] else "NumPy kernels (nothing compiled; see minidl doctor)"
+    return (
+        f"native kernels, {info['chosen']}, {threads}"
+        if info["native"]
+        else "NumPy kernels (nothing compiled; see minidl doctor)"
+    )

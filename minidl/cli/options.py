@@ -30,7 +30,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("allow_abbrev", False)
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        super().__init__(*args, argument_default=argparse.SUPPRESS, **kwargs)
+        kwargs.setdefault("argument_default", argparse.SUPPRESS)
+        super().__init__(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         message = message.removeprefix("argument ").replace(": expected", " is without its value: expected")
@@ -65,25 +66,49 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def build_parser() -> tuple[Parser, dict[str, Parser]]:
     """The parser, and those of the commands by name."""
-    parser = Parser("minidl", description="Deep learning from scratch: train small networks, and see every formula that runs.")
+    parser = Parser(
+        "minidl", description="Deep learning from scratch: train small networks, and see every formula that runs."
+    )
     parser.add_argument("--version", action="version", version=f"minidl {version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
 
     train = commands.add_parser("train", help="train a model", description="Train a model.", epilog=TRAIN_EXAMPLES)
     data = train.add_argument_group("data")
-    data.add_argument("--data", metavar="WHAT", help="digits (default), mnist, fashion-mnist, a folder of IDX files, or a CSV file")
-    data.add_argument("--label", metavar="COLUMN", help="the CSV's label column, by name or number from 0 (default: the last)")
-    data.add_argument("--task", type=choice("auto", "classification", "regression"), metavar="KIND",
-                      help="for CSV: classification, regression, or auto (default), which looks at the labels")
-    data.add_argument("--missing", type=choice("error", "drop", "mean", "median"), metavar="WAY",
-                      help="missing values in a CSV: error (default), drop their rows, or fill with the mean or median")
-    data.add_argument("--augment-shift", type=whole(0), metavar="PIXELS", help="shift each training image by up to so many pixels")
+    data.add_argument(
+        "--data", metavar="WHAT", help="digits (default), mnist, fashion-mnist, a folder of IDX files, or a CSV file"
+    )
+    data.add_argument(
+        "--label", metavar="COLUMN", help="the CSV's label column, by name or number from 0 (default: the last)"
+    )
+    data.add_argument(
+        "--task",
+        type=choice("auto", "classification", "regression"),
+        metavar="KIND",
+        help="for CSV: classification, regression, or auto (default), which looks at the labels",
+    )
+    data.add_argument(
+        "--missing",
+        type=choice("error", "drop", "mean", "median"),
+        metavar="WAY",
+        help="missing values in a CSV: error (default), drop their rows, or fill with the mean or median",
+    )
+    data.add_argument(
+        "--augment-shift", type=whole(0), metavar="PIXELS", help="shift each training image by up to so many pixels"
+    )
     model = train.add_argument_group("model")
     model.add_argument("--model", type=choice("linear", "mlp", "cnn", "lenet5"), help="linear, mlp, cnn or lenet5")
-    model.add_argument("--hidden", type=sizes, nargs="+", metavar="UNITS", help="units of the hidden layers: --hidden 256 128")
-    model.add_argument("--activation", type=choice("relu", "tanh", "sigmoid", "gelu", "silu", "elu", "leaky_relu"), metavar="NAME",
-                       help="of the mlp: relu (default), tanh, sigmoid, gelu, silu, elu, leaky_relu")
-    model.add_argument("--dropout", type=number(0, below=1), metavar="SHARE", help="of hidden units switched off, 0 to below 1")
+    model.add_argument(
+        "--hidden", type=sizes, nargs="+", metavar="UNITS", help="units of the hidden layers: --hidden 256 128"
+    )
+    model.add_argument(
+        "--activation",
+        type=choice("relu", "tanh", "sigmoid", "gelu", "silu", "elu", "leaky_relu"),
+        metavar="NAME",
+        help="of the mlp: relu (default), tanh, sigmoid, gelu, silu, elu, leaky_relu",
+    )
+    model.add_argument(
+        "--dropout", type=number(0, below=1), metavar="SHARE", help="of hidden units switched off, 0 to below 1"
+    )
     learning = train.add_argument_group("learning")
     learning.add_argument("--loss", type=choice("cross-entropy", "mse"), help="cross-entropy or mse")
     learning.add_argument("--optimizer", type=choice("gd", "sgd", "adam", "adamw"), help="gd, sgd, adam or adamw")
@@ -92,27 +117,42 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     learning.add_argument("--weight-decay", type=number(0), metavar="FACTOR", help="as the optimizer applies it")
     learning.add_argument("--l1", type=number(0), metavar="FACTOR", help="adds FACTOR * Σ|w| to the loss")
     learning.add_argument("--l2", type=number(0), metavar="FACTOR", help="adds FACTOR/2 * Σw² to the loss")
-    learning.add_argument("--schedule", type=choice("none", "cosine", "step"), help="of the learning rate: none, cosine or step")
+    learning.add_argument(
+        "--schedule", type=choice("none", "cosine", "step"), help="of the learning rate: none, cosine or step"
+    )
     learning.add_argument("--epochs", type=whole(1), metavar="N", help="passes over the training part")
     learning.add_argument("--batch-size", type=whole(1), metavar="N", help="examples a step")
-    learning.add_argument("--patience", type=whole(1), metavar="N", help="stop after N epochs without a better validation loss")
+    learning.add_argument(
+        "--patience", type=whole(1), metavar="N", help="stop after N epochs without a better validation loss"
+    )
     running = train.add_argument_group("running")
-    running.add_argument("--seed", type=whole(0, 2**63), metavar="N", help="of weights, split, order, dropout (default 0)")
+    running.add_argument(
+        "--seed", type=whole(0, 2**63), metavar="N", help="of weights, split, order, dropout (default 0)"
+    )
     running.add_argument("--out", metavar="FOLDER", help="run folder (default runs/DATA-MODEL-NNN)")
     running.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, with its own options")
     machine(running)
 
-    evaluation = commands.add_parser("eval", help="measure a trained model", description="Measure a trained model on its test part.")
+    evaluation = commands.add_parser(
+        "eval", help="measure a trained model", description="Measure a trained model on its test part."
+    )
     evaluation.add_argument("run", metavar="RUN", help="the run folder")
     machine(evaluation)
 
-    prediction = commands.add_parser("predict", help="apply a trained model", description="Apply a trained model to images or tables.")
+    prediction = commands.add_parser(
+        "predict", help="apply a trained model", description="Apply a trained model to images or tables."
+    )
     prediction.add_argument("run", metavar="RUN", help="the run folder")
-    prediction.add_argument("inputs", metavar="IMAGE-OR-CSV", nargs="+", help="image files, or CSV files with the model's columns")
+    prediction.add_argument(
+        "inputs", metavar="IMAGE-OR-CSV", nargs="+", help="image files, or CSV files with the model's columns"
+    )
     machine(prediction)
 
-    commands.add_parser("doctor", help="say what is there, what is missing and what to type",
-                        description="Say what is there, what is missing and what to type.")
+    commands.add_parser(
+        "doctor",
+        help="say what is there, what is missing and what to type",
+        description="Say what is there, what is missing and what to type.",
+    )
     return parser, dict(commands.choices)
 
 
@@ -126,8 +166,12 @@ def version() -> str:
 
 def machine(parser: Any) -> None:
     """Options of every command that computes."""
-    parser.add_argument("--threads", type=whole(1, 1024), metavar="N", help="CPU threads (the result does not depend on them)")
-    parser.add_argument("--backend", type=choice("native", "reference"), help="native (C++, default) or reference (NumPy)")
+    parser.add_argument(
+        "--threads", type=whole(1, 1024), metavar="N", help="CPU threads (the result does not depend on them)"
+    )
+    parser.add_argument(
+        "--backend", type=choice("native", "reference"), help="native (C++, default) or reference (NumPy)"
+    )
     parser.add_argument("--quiet", action="store_true", help="print the result only")
 
 
@@ -153,13 +197,17 @@ def whole(low: int, below: int | None = None) -> Callable[[str], int]:
         except ValueError:
             raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number such as {max(low, 1)}") from None
         if value < low or (below is not None and value >= below):
-            raise argparse.ArgumentTypeError(f"got {text}, expected a whole number of at least {low}" + (f" and below {below}" if below else ""))
+            raise argparse.ArgumentTypeError(
+                f"got {text}, expected a whole number of at least {low}" + (f" and below {below}" if below else "")
+            )
         return value
 
     return convert
 
 
-def number(low: float | None = None, *, above: float | None = None, below: float | None = None) -> Callable[[str], float]:
+def number(
+    low: float | None = None, *, above: float | None = None, below: float | None = None
+) -> Callable[[str], float]:
     """A type for argparse: a finite number in a range."""
 
     def convert(text: str) -> float:

@@ -40,8 +40,8 @@ class Task:
         return {"mae": lambda p, y: train.mae(back(p), back(y)), "r2": lambda p, y: train.r2(back(p), back(y))}
 
     @property
-    def outputs(self) -> int:
-        return len(self.classes) if self.classes is not None else 1
+    def class_count(self) -> int | None:
+        return None if self.classes is None else len(self.classes)
 
     def fingerprint(self) -> str:
         """Changes when the data does: a CRC-32 over all parts."""
@@ -49,7 +49,7 @@ class Task:
         for part in self.parts:
             if part is not None:
                 for array in (part.x, part.y):
-                    total = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), total)
+                    total = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, total)
         return f"{total:08x}"
 
 
@@ -93,16 +93,27 @@ def make_model(settings: Settings, shape: tuple[int, ...], outputs: int) -> dict
     """The config of the model that fits the data."""
     name = settings["model"]
     if name in ("cnn", "lenet5") and len(shape) != 3:
-        raise UsageError(f"minidl train: --model {name} needs images, and the data is a table; use --model mlp or --model linear")
+        raise UsageError(
+            f"minidl train: --model {name} needs images, and the data is a table; use --model mlp or --model linear"
+        )
     if name == "lenet5" and shape != (1, 28, 28):
-        raise UsageError(f"minidl train: --model lenet5 needs grey images of 28x28, these are {'x'.join(map(str, shape))}; use --model cnn")
+        raise UsageError(
+            f"minidl train: --model lenet5 needs grey images of 28x28, these are {'x'.join(map(str, shape))}; use"
+            " --model cnn"
+        )
     if name == "linear":
         return {"name": name, "inputs": list(shape), "outputs": outputs}
     if name == "mlp":
         sizes = [math.prod(shape), *settings["hidden"], outputs]
         return {"name": name, "sizes": sizes, "activation": settings["activation"], "dropout": settings["dropout"]}
     if name == "cnn":
-        return {"name": name, "shape": list(shape), "classes": outputs, "hidden": settings["hidden"][0], "dropout": settings["dropout"]}
+        return {
+            "name": name,
+            "shape": list(shape),
+            "classes": outputs,
+            "hidden": settings["hidden"][0],
+            "dropout": settings["dropout"],
+        }
     return {"name": name, "classes": outputs}
 
 
@@ -114,7 +125,9 @@ def make_loss(name: str | None, classes: int | None) -> train.Loss:
     """
     if classes is None:
         if name == "cross-entropy":
-            raise UsageError("minidl train: --loss cross-entropy is for classes, and the labels are quantities; use --loss mse")
+            raise UsageError(
+                "minidl train: --loss cross-entropy is for classes, and the labels are quantities; use --loss mse"
+            )
         return F.mse_loss
     if name == "mse":
         return lambda scores, y: F.mse_loss(scores, F.one_hot(y, classes).to(scores.dtype))

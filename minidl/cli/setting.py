@@ -1,4 +1,4 @@
-"""From options to settings: what was asked for, completed by what suits the data, and refused where it makes no sense."""
+"""From options to settings: what was asked for, completed by what suits the data, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ NAMED = ("digits", "mnist", "fashion-mnist")
 
 # Chosen on validation parts, never on test parts (benchmarks/published.py shows how).
 DEFAULTS: Settings = {
-    "data": "digits", "label": None, "task": "auto", "missing": "error", "augment_shift": 0, "activation": "relu", "dropout": 0.0, "optimizer": "adam",
-    "momentum": 0.9, "weight_decay": 0.0, "l1": 0.0, "l2": 0.0, "schedule": "cosine", "epochs": 20, "batch_size": 64,
-    "patience": None, "seed": 0,
+    "data": "digits", "label": None, "task": "auto", "missing": "error", "augment_shift": 0,
+    "activation": "relu", "dropout": 0.0,
+    "optimizer": "adam", "momentum": 0.9, "weight_decay": 0.0, "l1": 0.0, "l2": 0.0, "schedule": "cosine",
+    "epochs": 20, "batch_size": 64, "patience": None, "seed": 0,
 }  # fmt: skip
 RATES = {"gd": 0.5, "sgd": 0.05, "adam": 0.001, "adamw": 0.001}
 RECIPES: dict[tuple[str, str], Settings] = {
@@ -42,9 +43,9 @@ def settle(given: Settings) -> Settings:
     Raises:
         UsageError: options that contradict each other.
     """
-    source = given.get("data", DEFAULTS["data"])
+    source: str = {**DEFAULTS, **given}["data"]
     table = is_table(source)
-    model = given.get("model", "mlp" if table or source not in NAMED else "cnn")
+    model: str = given.get("model", "mlp" if table or source not in NAMED else "cnn")
     recipe = RECIPES.get(("mnist" if source == "fashion-mnist" else source, model), {})
     settings = {**DEFAULTS, **recipe, **given, "model": model}
     settings["hidden"] = [units for part in given["hidden"] for units in part] if "hidden" in given else HIDDEN[model]
@@ -71,7 +72,8 @@ def contradictions(given: Settings, settings: Settings, table: bool) -> list[str
     problems = []
     if source not in NAMED and not (source and Path(source).expanduser().exists()):
         problems.append(
-            f"--data {source or repr(source)} is neither a file or folder that exists nor one of {', '.join(NAMED)}; check the name and the path"
+            f"--data {source or repr(source)} is neither a file or folder that exists nor one of {', '.join(NAMED)};"
+            " check the name and the path"
         )
     for option in ("label", "task", "missing"):
         if option in given and not table:
@@ -83,7 +85,9 @@ def contradictions(given: Settings, settings: Settings, table: bool) -> list[str
     if "hidden" in given and model in ("linear", "lenet5"):
         problems.append(f"--hidden is for mlp and cnn, and --model is {model}; leave it out or use --model mlp")
     if model == "cnn" and len(settings["hidden"]) != 1:
-        problems.append(f"--hidden of the cnn is one number, such as --hidden 128, got {len(settings['hidden'])} numbers")
+        problems.append(
+            f"--hidden of the cnn is one number, such as --hidden 128, got {len(settings['hidden'])} numbers"
+        )
     if "dropout" in given and model in ("linear", "lenet5"):
         problems.append(f"--dropout is for mlp and cnn, and --model is {model}; leave it out or use --model mlp")
     if "activation" in given and model != "mlp":
@@ -95,7 +99,9 @@ def contradictions(given: Settings, settings: Settings, table: bool) -> list[str
 
 def is_table(source: str) -> bool:
     """Whether --data names a file, which then is a CSV table; everything else is images."""
-    return source not in NAMED and (Path(source).expanduser().is_file() or bool(re.search(r"\.(csv|tsv|txt)(\.gz)?$", source, re.I)))
+    return source not in NAMED and (
+        Path(source).expanduser().is_file() or bool(re.search(r"\.(csv|tsv|txt)(\.gz)?$", source, re.I))
+    )
 
 
 def data_name(source: str) -> str:

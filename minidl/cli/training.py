@@ -32,14 +32,16 @@ def run_training(options: argparse.Namespace) -> int:
     resumed = given.pop("resume", None)
     if resumed is not None:
         for name in given:
-            raise UsageError(f"minidl train: --resume goes on with the run's own options; leave out --{name.replace('_', '-')}")
+            raise UsageError(
+                f"minidl train: --resume goes on with the run's own options; leave out --{name.replace('_', '-')}"
+            )
         folder = RunFolder.open(resumed, "train")
         config = folder.config
         task = prepare(config["settings"], quiet)
         if task.fingerprint() != config["data"]["fingerprint"]:
             raise UsageError(
-                f"minidl train: the data of {resumed} has changed since the run began ({config['settings']['data']}); bring the old "
-                "data back or train anew"
+                f"minidl train: the data of {resumed} has changed since the run began ({config['settings']['data']});"
+                " bring the old data back or train anew"
             )
     else:
         wanted = given.pop("out", None)
@@ -48,10 +50,10 @@ def run_training(options: argparse.Namespace) -> int:
         config = {
             "minidl": version(),
             "settings": settings,
-            "model": make_model(settings, task.parts.shape, task.outputs),
+            "model": make_model(settings, task.parts.shape, task.class_count or 1),
             "data": {**describe(task), "fingerprint": task.fingerprint()},
         }
-        make_loss(settings["loss"], task.classes and len(task.classes))
+        make_loss(settings["loss"], task.class_count)
         models.build(config["model"])  # a model that cannot be built leaves no folder behind
         folder = RunFolder.create(config, wanted, f"{data_name(settings['data'])}-{settings['model']}")
     try:
@@ -69,22 +71,30 @@ def _train(folder: RunFolder, task: Task, quiet: bool, resumed: bool) -> int:
     minidl.manual_seed(settings["seed"])
     model = models.build(folder.config["model"])
     optimizer = make_optimizer(settings, model)
-    train_part = task.parts.train.augmented(settings["augment_shift"]) if settings["augment_shift"] else task.parts.train
+    train_part = (
+        task.parts.train.augmented(settings["augment_shift"]) if settings["augment_shift"] else task.parts.train
+    )
     if not quiet:
         count = sum(parameter.numel() for parameter in model.parameters())
         print(f"data     {folder.config['data']['text']}")
-        print(f"model    {settings['model']} with {count:,} parameters, {settings['optimizer']}, learning rate {settings['lr']:g}")
+        print(
+            f"model    {settings['model']} with {count:,} parameters, {settings['optimizer']}, learning rate"
+            f" {settings['lr']:g}"
+        )
         print(f"machine  {describe_machine()}")
         print(f"run      {folder.path}", flush=True)
         if resumed:
             kept = saved_epoch(folder.checkpoint)
-            print(f"resumed  after epoch {kept}" if kept else "resumed  before the first epoch was saved: it starts anew", flush=True)
+            print(
+                f"resumed  after epoch {kept}" if kept else "resumed  before the first epoch was saved: it starts anew",
+                flush=True,
+            )
     began = time.perf_counter()
     history = train.fit(
         model,
         DataLoader(train_part, settings["batch_size"], shuffle=True),
         DataLoader(task.parts.valid, EVALUATION_BATCH),
-        make_loss(settings["loss"], task.classes and len(task.classes)),
+        make_loss(settings["loss"], task.class_count),
         optimizer,
         make_penalty(settings),
         make_schedule(settings, optimizer),
@@ -103,13 +113,19 @@ def _train(folder: RunFolder, task: Task, quiet: bool, resumed: bool) -> int:
     save_arrays(weights, folder.model, {"minidl.model": json.dumps(usage)})
     result, matrix = measure(model, task, usage)
     best = history.best("valid_loss")
-    write_json(folder.result, {"best_epoch": best["epoch"], **result, "train_seconds": round(sum(history.column("seconds")), 2)})
+    write_json(
+        folder.result,
+        {"best_epoch": best["epoch"], **result, "train_seconds": round(sum(history.column("seconds")), 2)},
+    )
     _draw(folder, task, history, matrix, result)
     if not quiet:
         print(f"trained  in {seconds:.1f} s; the best of {len(history)} epochs by validation loss is {best['epoch']}")
     print(result_line(result))
     if not quiet:
-        print(f"kept in  {folder.path}: curves.png, {'confusion.png, ' if matrix is not None else ''}history.csv, model.safetensors")
+        print(
+            f"kept in  {folder.path}: curves.png, {'confusion.png, ' if matrix is not None else ''}history.csv,"
+            " model.safetensors"
+        )
     return 0
 
 
@@ -122,7 +138,9 @@ def _draw(folder: RunFolder, task: Task, history: train.History, matrix: Any, re
     title = f"{task.parts.name}, {folder.config['settings']['model']}"
     plots.curves(history, title).save(folder.curves)
     if matrix is not None:
-        plots.confusion(matrix, task.classes, f"{title}: {100 * result['test_accuracy']:.2f} % of the test part right").save(folder.confusion)
+        plots.confusion(
+            matrix, task.classes, f"{title}: {100 * result['test_accuracy']:.2f} % of the test part right"
+        ).save(folder.confusion)
 
 
 class KeepTable(train.Callback):

@@ -1,7 +1,7 @@
 """Pictures of a training run: curves over epochs, and the confusion matrix.
 
-Drawn without matplotlib's global state, so that they work in scripts, servers and notebooks alike (a picture that ends a
-notebook cell shows itself). The colours are Okabe and Ito's, which stay apart for colour-blind readers; solid is
+Drawn without matplotlib's global state, so that they work in scripts, servers and notebooks alike (a picture that
+ends a notebook cell shows itself). The colours are Okabe and Ito's, which stay apart for colour-blind readers; solid is
 training and dashed validation, so that the curves stay apart in grey too.
 """
 
@@ -20,7 +20,9 @@ try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 except ImportError as error:  # pragma: no cover
-    raise ImportError("plots need matplotlib, which is not installed; install it with: pip install matplotlib") from error
+    raise ImportError(
+        "plots need matplotlib, which is not installed; install it with: pip install matplotlib"
+    ) from error
 
 __all__ = ["Picture", "confusion", "curves"]
 
@@ -90,7 +92,15 @@ def _draw(axes: Any, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) ->
             if points:
                 label = label if len(names) == 1 else f"{_title(name)}, {label}"
                 marker = "o" if len(points) < 40 else None
-                axes.plot(*zip(*points, strict=True), line, color=colour, label=label, linewidth=1.8, marker=marker, markersize=3.2)
+                axes.plot(
+                    *zip(*points, strict=True),
+                    line,
+                    color=colour,
+                    label=label,
+                    linewidth=1.8,
+                    marker=marker,
+                    markersize=3.2,
+                )
     axes.set_xlabel("epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(color="#e6e8eb", linewidth=0.8)
@@ -124,7 +134,9 @@ def confusion(matrix: Any, classes: Sequence[Any] | None = None, title: str = ""
         for i, j in zip(*np.nonzero(M), strict=True):
             colour = "white" if share[i, j] > 55 else (ORANGE if i != j else INK)
             weight = "normal" if i == j else "bold"
-            axes.text(j, i, f"{M[i, j]}", ha="center", va="center", fontsize=8 if C <= 12 else 6, color=colour, weight=weight)
+            axes.text(
+                j, i, f"{M[i, j]}", ha="center", va="center", fontsize=8 if C <= 12 else 6, color=colour, weight=weight
+            )
     step = max(1, -(-C // 26))
     crowded = C * max(map(len, names)) > 12 * size  # characters that fit beside each other
     axes.set_xticks(range(0, C, step), names[::step], rotation=90 if crowded else 0, fontsize=9)
@@ -137,7 +149,7 @@ def confusion(matrix: Any, classes: Sequence[Any] | None = None, title: str = ""
     axes.tick_params(which="both", length=0)
     bar = picture.colorbar(image, ax=axes, shrink=0.82, pad=0.02)
     bar.set_label("share of the true class, %", fontsize=9, color=INK)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, color=GREY, labelcolor=INK)
     _quiet(axes)
     if title:

@@ -19,8 +19,8 @@ class CNN(nn.Module):
 
         (1, 28, 28) conv (16, 28, 28) pool (16, 14, 14) conv (32, 14, 14) pool (32, 7, 7) linear 128 linear 10
 
-    ReLU comes after the pooling: max(relu(x)) = relu(max(x)), on a quarter of the numbers. Images under 8 pixels are not
-    pooled any further.
+    ReLU comes after the pooling: max(relu(x)) = relu(max(x)), on a quarter of the numbers. Images under 8 pixels are
+    not pooled any further.
 
     Args:
         shape: channels, height and width of one image.
@@ -45,11 +45,18 @@ class CNN(nn.Module):
     ) -> None:
         super().__init__()
         if len(shape) != 3:
-            raise ValueError(f"CNN: shape is {tuple(shape)}; expected channels, height and width (a table needs linear or mlp)")
+            raise ValueError(
+                f"CNN: shape is {tuple(shape)}; expected channels, height and width (a table needs linear or mlp)"
+            )
         self.config = {
-            "name": "cnn", "shape": list(shape), "classes": classes, "channels": list(channels), "hidden": hidden, "dropout": dropout,
+            "name": "cnn",
+            "shape": list(shape),
+            "classes": classes,
+            "channels": list(channels),
+            "hidden": hidden,
+            "dropout": dropout,
             "batch_norm": batch_norm,
-        }  # fmt: skip
+        }
         depth, height, width = shape
         size_of(shape)
         blocks: list[nn.Module] = []
@@ -63,7 +70,12 @@ class CNN(nn.Module):
             blocks.append(nn.ReLU())
             depth = filters
         self.features = nn.Sequential(*blocks)
-        head: list[nn.Module] = [nn.Flatten(), nn.Linear(depth * height * width, hidden), nn.ReLU(), nn.Linear(hidden, classes)]
+        head: list[nn.Module] = [
+            nn.Flatten(),
+            nn.Linear(depth * height * width, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, classes),
+        ]
         if dropout:
             head.insert(1, nn.Dropout(dropout))
             head.insert(4, nn.Dropout(dropout))

@@ -1,4 +1,7 @@
-"""LeNet-5 (LeCun, Bottou, Bengio, Haffner 1998, Gradient-based learning applied to document recognition, section II.B)."""
+"""LeNet-5.
+
+Source: LeCun, Bottou, Bengio, Haffner 1998, Gradient-based learning applied to document recognition, section II.B.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ class LeNet5(nn.Module):
         C5 conv 5x5 (120, 1, 1)   F6 linear 84           tanh    output linear 10
 
     Where it departs from the paper: every map of C3 sees all of S2, S2 and S4 take plain means without a trained scale,
-    tanh is not stretched, and the output is linear, for a cross-entropy, instead of distances to drawn prototypes. As in
-    the paper, the squashing comes after the subsampling.
+    tanh is not stretched, and the output is linear, for a cross-entropy, instead of distances to drawn prototypes. As
+    in the paper, the squashing comes after the subsampling.
 
     Args:
         classes: outputs.

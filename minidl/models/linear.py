@@ -22,7 +22,11 @@ class LinearModel(nn.Module):
 
     def __init__(self, inputs: int | Sequence[int], outputs: int) -> None:
         super().__init__()
-        self.config = {"name": "linear", "inputs": inputs if isinstance(inputs, int) else list(inputs), "outputs": outputs}
+        self.config = {
+            "name": "linear",
+            "inputs": inputs if isinstance(inputs, int) else list(inputs),
+            "outputs": outputs,
+        }
         self.flatten = nn.Flatten()
         self.linear = nn.Linear(size_of(inputs), outputs)
 

@@ -9,8 +9,14 @@ from minidl import Tensor, nn
 __all__ = ["ACTIVATIONS", "MLP", "activation_named"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "gelu": nn.GELU, "silu": nn.SiLU, "elu": nn.ELU, "leaky_relu": nn.LeakyReLU,
-}  # fmt: skip
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "leaky_relu": nn.LeakyReLU,
+}
 
 
 def activation_named(name: str) -> nn.Module:
@@ -21,7 +27,7 @@ def activation_named(name: str) -> nn.Module:
 
 
 class MLP(nn.Module):
-    """Layers of weighted sums with an activation between them: H ← dropout(activation(linear(H))), and a last linear one.
+    """Linear layers with an activation between them: H ← dropout(activation(linear(H))), and a last linear one.
 
     Args:
         sizes: inputs, hidden units layer by layer, outputs: (784, 256, 128, 10). An example of any shape is flattened.

@@ -20,7 +20,7 @@ class Callback:
     """What `fit` tells its observers; override what you need."""
 
     def fit_begins(self, run: Run) -> None:
-        """Once, before the first epoch; a resumed run has its state already if the callback comes after the checkpoint."""
+        """Once, before the first epoch; a resumed run has its state back already."""
 
     def epoch_begins(self, run: Run) -> None:
         """Before the first batch of `run.epoch`."""
@@ -45,9 +45,13 @@ class EarlyStopping(Callback):
         mode: "min", "max", or "auto", which knows that accuracy, precision, recall, F1 and R² are to grow.
     """
 
-    def __init__(self, patience: int | None = 10, min_delta: float = 0.0, monitor: str = "valid_loss", mode: str = "auto") -> None:
+    def __init__(
+        self, patience: int | None = 10, min_delta: float = 0.0, monitor: str = "valid_loss", mode: str = "auto"
+    ) -> None:
         if (patience is not None and patience < 1) or min_delta < 0:
-            raise ValueError(f"EarlyStopping: got patience={patience}, min_delta={min_delta}; expected at least 1 and at least 0")
+            raise ValueError(
+                f"EarlyStopping: got patience={patience}, min_delta={min_delta}; expected at least 1 and at least 0"
+            )
         self.patience, self.min_delta, self.monitor = patience, min_delta, monitor
         self.sign = 1.0 if higher_is_better(monitor, mode) else -1.0
         self.fit_anew()
@@ -62,7 +66,9 @@ class EarlyStopping(Callback):
     def epoch_ends(self, run: Run) -> None:
         row = run.history[-1]
         if row.get(self.monitor) is None:
-            raise ValueError(f"EarlyStopping: the history has no {self.monitor!r}; it has {', '.join(row)}: give fit a valid_loader")
+            raise ValueError(
+                f"EarlyStopping: the history has no {self.monitor!r}; it has {', '.join(row)}: give fit a valid_loader"
+            )
         score = self.sign * row[self.monitor]
         if score > self.best + (self.min_delta if self.best_epoch else 0):
             self.best, self.best_epoch = score, run.epoch
@@ -105,7 +111,9 @@ class Progress(Callback):
                 self.wanted = False
                 return
             total = len(run.train_loader) if hasattr(run.train_loader, "__len__") else None
-            self.bar = tqdm(total=total, desc=f"epoch {run.epoch}/{run.epochs}", unit=" batches", leave=False, mininterval=0.2)
+            self.bar = tqdm(
+                total=total, desc=f"epoch {run.epoch}/{run.epochs}", unit=" batches", leave=False, mininterval=0.2
+            )
 
     def batch_ends(self, run: Run) -> None:
         if self.bar is not None:

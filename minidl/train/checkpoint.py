@@ -1,9 +1,9 @@
 """A run on disk: one safetensors file from which it goes on as if it had never stopped.
 
-The tensors are the model's weights and buffers, the optimizer's moments and the best weights so far. Everything else (epoch,
-learning rates, the random generators' seeds and offsets, which also give the order of the data, early stopping, the
-history) is JSON in the file's metadata, whose numbers read back exactly. The file replaces its forerunner in one step, so
-that a kill at any moment leaves the last whole one.
+The tensors are the model's weights and buffers, the optimizer's moments and the best weights so far. Everything else
+(epoch, learning rates, the random generators' seeds and offsets, which also give the order of the data, early stopping,
+the history) is JSON in the file's metadata, whose numbers read back exactly. The file replaces its forerunner in one
+step, so that a kill at any moment leaves the last whole one.
 """
 
 from __future__ import annotations
@@ -73,19 +73,34 @@ class Checkpoint(Callback):
         """
         arrays, metadata = load_arrays(self.path)
         if "minidl.checkpoint" not in metadata:
-            raise ValueError(f"resume: {self.path} holds weights but is no checkpoint; load it with model.load_state_dict(load(path))")
+            raise ValueError(
+                f"resume: {self.path} holds weights but is no checkpoint; load it with"
+                " model.load_state_dict(load(path))"
+            )
         state = _unpack(json.loads(metadata["minidl.checkpoint"]), arrays)
         if state["format"] != FORMAT:
-            raise ValueError(f"resume: {self.path} is a checkpoint of format {state['format']}, and this version reads {FORMAT}; train anew")
+            raise ValueError(
+                f"resume: {self.path} is a checkpoint of format {state['format']}, and this version reads {FORMAT};"
+                " train anew"
+            )
         self._same_model(state["model"], run.model.state_dict())
         found = generators(run.train_loader)
         if state["optimizer_kind"] != type(run.optimizer).__name__:
-            raise ValueError(f"resume: {self.path} was written with {state['optimizer_kind']}, this run has {type(run.optimizer).__name__}; use the same")
+            raise ValueError(
+                f"resume: {self.path} was written with {state['optimizer_kind']}, this run has"
+                f" {type(run.optimizer).__name__}; use the same"
+            )
         for name, part in (("scheduler", run.scheduler), ("early_stopping", run.early_stopping)):
             if (state[name] is None) != (part is None):
-                raise ValueError(f"resume: {self.path} was written {'with' if part is None else 'without'} {name}; call fit in the same way")
+                raise ValueError(
+                    f"resume: {self.path} was written {'with' if part is None else 'without'} {name}; call fit in the"
+                    " same way"
+                )
         if len(state["random"]) != len(found):
-            raise ValueError(f"resume: {self.path} knows {len(state['random'])} random generators and this run has {len(found)}; use the same loader")
+            raise ValueError(
+                f"resume: {self.path} knows {len(state['random'])} random generators and this run has {len(found)}; use"
+                " the same loader"
+            )
         run.model.load_state_dict(state["model"])
         run.optimizer.load_state_dict(state["optimizer"])
         if run.scheduler is not None:
@@ -125,12 +140,14 @@ def generators(loader: Any) -> list[Any]:
 
 
 def _pack(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
-    """A tree as JSON can hold it: tensors go to `arrays` and leave {"tensor": name}; tuples and number-keyed dicts are marked."""
+    """A tree as JSON can hold it: tensors go to `arrays` and leave their names; dicts and tuples are marked."""
     if isinstance(value, (Tensor, np.ndarray)):
         arrays[name] = value.detach().cpu().array if isinstance(value, Tensor) else value
         return {"tensor": name, "kind": "Tensor" if isinstance(value, Tensor) else "array"}
     if isinstance(value, dict):
-        return {"dict": [[key, _pack(item, f"{name}.{key}" if name else str(key), arrays)] for key, item in value.items()]}
+        return {
+            "dict": [[key, _pack(item, f"{name}.{key}" if name else str(key), arrays)] for key, item in value.items()]
+        }
     if isinstance(value, (list, tuple)):
         items = [_pack(item, f"{name}.{index}", arrays) for index, item in enumerate(value)]
         return {"tuple": items} if isinstance(value, tuple) else items
@@ -138,7 +155,10 @@ def _pack(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
         return value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise TypeError(f"Checkpoint: {name} is {type(value).__name__}, which cannot be saved; expected tensors, numbers, text, lists or dicts")
+    raise TypeError(
+        f"Checkpoint: {name} is {type(value).__name__}, which cannot be saved; expected tensors, numbers, text, lists"
+        " or dicts"
+    )
 
 
 def _unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:

@@ -48,7 +48,7 @@ def evaluate(
 
 
 def predict(model: nn.Module, loader: Iterable[Any]) -> Tensor:
-    """The model's predictions for all batches of a loader, one below the other; targets, where there are any, are ignored.
+    """The model's predictions for all batches of a loader, one below the other; targets are ignored.
 
     Raises:
         ValueError: the loader gives no batch.
@@ -65,7 +65,9 @@ def answers(model: nn.Module, loader: Iterable[Any]) -> Iterator[tuple[Tensor, A
     """Prediction and target of each batch, in evaluation mode."""
     with evaluating(model):
         for batch in loader:
-            x, y = (batch[0], batch[1] if len(batch) > 1 else None) if isinstance(batch, (tuple, list)) else (batch, None)
+            x, y = (
+                (batch[0], batch[1] if len(batch) > 1 else None) if isinstance(batch, (tuple, list)) else (batch, None)
+            )
             with no_grad():  # around the call alone: a generator must not leave its caller's code unrecorded
                 prediction = model(x)
             yield prediction, y

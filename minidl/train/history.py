@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 
 class History(list[Row]):
-    """A list of rows, each a dict: epoch, learning_rate, train_loss, valid_loss, the metrics under both prefixes, seconds."""
+    """A list of dicts: epoch, learning_rate, train_loss, valid_loss, the metrics under both prefixes, seconds."""
 
     def column(self, name: str) -> list[Any]:
         """The values of one column, epoch by epoch."""
@@ -30,13 +30,17 @@ class History(list[Row]):
         """
         rows = [row for row in self if row.get(monitor) is not None]
         if not rows:
-            raise ValueError(f"History.best: no row has {monitor!r}; the columns are {', '.join(self[0]) if self else 'none yet'}")
+            raise ValueError(
+                f"History.best: no row has {monitor!r}; the columns are {', '.join(self[0]) if self else 'none yet'}"
+            )
         return (max if higher_is_better(monitor, mode) else min)(rows, key=lambda row: row[monitor])
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a table that spreadsheets read, replacing `path` in one step."""
         text = io.StringIO()
-        table = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in self for name in row)), lineterminator="\n")
+        table = csv.DictWriter(
+            text, fieldnames=list(dict.fromkeys(name for row in self for name in row)), lineterminator="\n"
+        )
         table.writeheader()
         table.writerows(self)
         with atomic_write(path) as file:

@@ -58,7 +58,7 @@ def fit(
         scheduler_by: "epoch" or "batch", when the scheduler steps.
         early_stopping: ends the run when it no longer improves, and keeps the best weights.
         checkpoint: a safetensors file with all that is needed to go on, written after each epoch.
-        resume: go on from `checkpoint` where the file exists; the weights come out bit-identical to an uninterrupted run's.
+        resume: go on from `checkpoint` where the file exists, to bit-identical weights as without the interruption.
         callbacks: told of each batch and epoch.
         progress: show a bar; by default where standard error is a terminal.
         verbose: print a line after each epoch.
@@ -71,19 +71,20 @@ def fit(
         FloatingPointError: the loss became NaN or infinite.
     """
     if epochs < 0 or scheduler_by not in ("epoch", "batch"):
-        raise ValueError(f'fit: got epochs={epochs}, scheduler_by={scheduler_by!r}; expected 0 or more, and "epoch" or "batch"')
-    run = Run(model, optimizer, scheduler, train_loader, epochs, early_stopping)
+        raise ValueError(
+            f'fit: got epochs={epochs}, scheduler_by={scheduler_by!r}; expected 0 or more, and "epoch" or "batch"'
+        )
+    run = Run(model, optimizer, scheduler, train_loader, epochs, metrics or {}, early_stopping)
     saved = [Checkpoint(checkpoint, resume)] if checkpoint is not None else []
     stopping = [early_stopping] if early_stopping else []
     run.callbacks = [*stopping, *saved, Progress(progress, verbose), *callbacks]
     full_batch = isinstance(optimizer, optim.GD)
 
     run.tell("fit_begins")
-    while run.epoch < epochs and not run.stopped:
-        run.epoch_begins(keep=bool(metrics))
+    for _ in run.each_epoch():
         model.train()
         optimizer.zero_grad()
-        for x, y in run.batches():
+        for x, y in run.each_batch():
             prediction = model(x)
             value = loss(prediction, y)
             objective = value + penalty(model.parameters()) if penalty else value
@@ -99,10 +100,7 @@ def fit(
         if full_batch:
             run.divide_gradients()
             optimizer.step()
-        row = {f"train_{name}": number for name, number in run.seen.summary(metrics).items()}
-        if valid_loader is not None:
-            row |= {f"valid_{name}": number for name, number in evaluate(model, valid_loader, loss, metrics).items()}
-        run.epoch_ends(row)
+        run.record(evaluate(model, valid_loader, loss, metrics) if valid_loader is not None else {})
         if scheduler_by == "epoch":
             run.schedule()
         run.tell("epoch_ends")
@@ -119,6 +117,7 @@ class Run:
     scheduler: Any
     train_loader: Any
     epochs: int
+    metrics: Mapping[str, Metric]
     early_stopping: EarlyStopping | None = None
     epoch: int = 0  # the one being trained, or the last one finished
     batch: int = 0
@@ -133,21 +132,29 @@ class Run:
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
-    def epoch_begins(self, keep: bool) -> None:
-        self.epoch, self.batch, self.seen, self.started = self.epoch + 1, 0, Seen(keep), time.perf_counter()
-        self.learning_rate = self.optimizer.param_groups[0]["lr"]
-        self.tell("epoch_begins")
+    def each_epoch(self) -> Iterator[int]:
+        """The numbers of the epochs that are still to come."""
+        while self.epoch < self.epochs and not self.stopped:
+            self.epoch, self.batch, self.seen = self.epoch + 1, 0, Seen(keep=bool(self.metrics))
+            self.started, self.learning_rate = time.perf_counter(), self.optimizer.param_groups[0]["lr"]
+            self.tell("epoch_begins")
+            yield self.epoch
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for self.batch, (x, y) in enumerate(self.train_loader, 1):
+    def each_batch(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch."""
+        for batch, (x, y) in enumerate(self.train_loader, 1):
+            self.batch = batch
             if len(x) == 0 or len(x) != len(y):
                 raise ValueError(
-                    f"fit: batch {self.batch} holds {len(x)} examples and {len(y)} targets; expected as many of both, at least one"
+                    f"fit: batch {self.batch} holds {len(x)} examples and {len(y)} targets; expected as many of both,"
+                    " at least one"
                 )
             yield x, y
             self.tell("batch_ends")
         if self.batch == 0:
-            raise ValueError("fit: train_loader gives no batch; is its data set empty, or smaller than a batch with drop_last=True?")
+            raise ValueError(
+                "fit: train_loader gives no batch; is its data set empty, or smaller than a batch with drop_last=True?"
+            )
 
     def saw(self, x: Tensor, y: Tensor, prediction: Tensor, value: Tensor, objective: Tensor) -> None:
         """Keep the batch's numbers, and refuse to go on from a loss that is no number."""
@@ -157,10 +164,14 @@ class Run:
             for what, array in (("inputs", x.array), ("targets", y.array)):
                 bad = int(np.size(array) - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
                 if bad:
-                    raise ValueError(f"fit: {place}: the {what} hold {bad} NaN or infinite numbers; clean the data first (minidl.data)")
+                    raise ValueError(
+                        f"fit: {place}: the {what} hold {bad} NaN or infinite numbers; clean the data first"
+                        " (minidl.data)"
+                    )
             raise FloatingPointError(
-                f"fit: the loss became {number} in {place}, with a learning rate of {self.learning_rate:g}: try {self.learning_rate / 10:g}, "
-                "or run under autograd.detect_anomaly(), which names the operation where it began"
+                f"fit: the loss became {number} in {place}, with a learning rate of {self.learning_rate:g}: try"
+                f" {self.learning_rate / 10:g}, or run under autograd.detect_anomaly(), which names the operation where"
+                " it began"
             )
         self.seen.add(prediction, y, value.item())
 
@@ -170,9 +181,18 @@ class Run:
             if parameter.grad is not None:
                 parameter.grad.mul_(1 / self.seen.examples)
 
-    def epoch_ends(self, row: dict[str, Any]) -> None:
-        seconds = round(time.perf_counter() - self.started, 3)
-        self.history.append({"epoch": self.epoch, "learning_rate": self.learning_rate, **row, "seconds": seconds})
+    def record(self, validation: Mapping[str, float]) -> None:
+        """Add the epoch's row to the history."""
+        training = self.seen.summary(self.metrics)
+        self.history.append(
+            {
+                "epoch": self.epoch,
+                "learning_rate": self.learning_rate,
+                **{f"train_{name}": number for name, number in training.items()},
+                **{f"valid_{name}": number for name, number in validation.items()},
+                "seconds": round(time.perf_counter() - self.started, 3),
+            }
+        )
 
     def schedule(self) -> None:
         if isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):

@@ -25,7 +25,7 @@ def accuracy(input: Any, target: Any) -> float:
 
 
 def confusion_matrix(input: Any, target: Any, num_classes: int | None = None) -> np.ndarray:
-    """How often class j was answered where i is true: an int64 array of shape (C, C), true classes down, answers across.
+    """How often class j was answered where i is true: int64 (C, C), true classes down, answers across.
 
     Y[i,j] = Σ[n] [TARGET[n] == i] * [INPUT[n] == j]
 
@@ -42,7 +42,9 @@ def confusion_matrix(input: Any, target: Any, num_classes: int | None = None) ->
     C = num_classes or (scores[1] if len(scores) == 2 else 1 + int(max(chosen.max(), true.max())))
     low, high = int(min(chosen.min(), true.min())), int(max(chosen.max(), true.max()))
     if low < 0 or high >= C:
-        raise ValueError(f"confusion_matrix: found class {low if low < 0 else high}, expected 0 to {C - 1}; count classes from 0")
+        raise ValueError(
+            f"confusion_matrix: found class {low if low < 0 else high}, expected 0 to {C - 1}; count classes from 0"
+        )
     return np.bincount(true * C + chosen, minlength=C * C).reshape(C, C)
 
 
@@ -55,8 +57,8 @@ def precision(input: Any, target: Any, average: Average = "macro") -> Any:
     Args:
         input: classes (N,) or scores (N, C).
         target: true classes (N,).
-        average: "macro" is the plain mean over the classes that occur; "micro" counts all answers alike (and then equals
-            accuracy); None gives the array of shape (C,).
+        average: "macro" is the plain mean over the classes that occur; "micro" counts all answers alike (and then
+            equals accuracy); None gives the array of shape (C,).
     """
     M = confusion_matrix(input, target)
     return _averaged("precision", np.diag(M), M.sum(0), M, average)
@@ -139,7 +141,8 @@ def _classes(name: str, input: Any, target: Any) -> tuple[np.ndarray, np.ndarray
         chosen = chosen.argmax(1)
     if chosen.shape != true.shape or true.ndim != 1:
         raise ValueError(
-            f"{name}: input {np.shape(input)} and target {true.shape} do not fit; expected classes (N,) or scores (N, C), and target (N,)"
+            f"{name}: input {np.shape(input)} and target {true.shape} do not fit; expected classes (N,) or scores (N,"
+            " C), and target (N,)"
         )
     if true.size == 0:
         raise ValueError(f"{name}: there are no examples; expected at least one")
