@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
+README = RESULTS.parent.parent / "README.md"
 
 
 def machine() -> dict[str, Any]:
@@ -40,6 +41,13 @@ def machine() -> dict[str, Any]:
         "versions": versions,
         "build": build_info(),
     }
+
+
+def caption() -> str:
+    """One line under a table: where and when it was measured."""
+    here = machine()
+    versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items())
+    return f"{here['processor']}, {here['cores']} cores, Python {here['python']}, {versions}; {here['date']}."
 
 
 def interleaved(contestants: dict[str, Callable[[], Any]], rounds: int, repeats: int) -> dict[str, list[float]]:

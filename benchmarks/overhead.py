@@ -1,6 +1,6 @@
 """What one operation on a tiny tensor costs: the tape and the call path, not the arithmetic.
 
-    python benchmarks/overhead.py [--rounds 41] [--repeats 2000]
+    python benchmarks/overhead.py [--rounds 41] [--repeats 2000] [--readme]
 
 Each operation on 4 floats (matmul: 2 x 2), recorded, without and with its backward, in minidl and PyTorch in turn,
 round by round, one thread each. Prints a table (microseconds, ratios), keeps JSON and a bar chart in
@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from _report import RESULTS, interleaved, keep, median_and_spread, table
+from _report import README, RESULTS, between_markers, caption, interleaved, keep, median_and_spread, table
 
 import minidl
 
@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--repeats", type=int, default=2000)
+    parser.add_argument("--readme", action="store_true", help="write the table into README.md")
     options = parser.parse_args()
     libraries: dict[str, Any] = {"minidl": minidl}
     minidl.set_num_threads(1)
@@ -62,10 +63,13 @@ def main() -> None:
             rows.append([what, *cells, *([f"{ratio:.2f}"] if ratio else [])])
             figures.append({"what": what, "seconds": {k: m for k, (m, _) in found.items()}, "ratio": ratio})
     head = ["on 4 floats", *(f"{key} µs" for key in libraries), *(["torch / minidl"] if "torch" in libraries else [])]
-    print(table(head, rows))
+    text = table(head, rows)
+    print(text)
     print(f"kept in {keep('overhead', figures).name}")
     if "torch" in libraries:
         draw(figures)
+        if options.readme:
+            between_markers(README, "overhead", f"{caption()}\n\n{text}")
 
 
 def draw(figures: list[dict[str, Any]]) -> None:

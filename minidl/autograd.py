@@ -304,7 +304,7 @@ def _central_differences(func: Callable[..., Any], args: list[Any], i: int, k: i
             changed = [*args[:i], wrap(moved).requires_grad_(), *args[i + 1 :]]
             both.append(np.array(_list(func(*changed))[k].array, dtype=np.float64))
         columns.append(((both[0] - both[1]) / (2 * eps)).reshape(-1))
-    return np.stack(columns, axis=1) if columns else np.zeros((0, 0))
+    return np.stack(columns, axis=1) if columns else np.zeros((_list(func(*args))[k].array.size, 0))
 
 
 def gradgradcheck(

@@ -281,8 +281,8 @@ def binary_cross_entropy(
     x = input.array
     if not bool(((x >= 0) & (x <= 1)).all()):
         raise ValueError(
-            f"{name}: the input has values outside [0, 1] (or NaN), expected probabilities; "
-            "apply sigmoid first, or give logits to binary_cross_entropy_with_logits"
+            f"{name}: the input has values outside [0, 1] (or NaN), expected probabilities; apply sigmoid "
+            "first, or give logits to binary_cross_entropy_with_logits"
         )
     t = target.to(input.dtype)
     kernels = kernel(input)
@@ -326,7 +326,7 @@ def binary_cross_entropy_with_logits(
 
 def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """ℓ[...] = exp(TARGET[...]) * (TARGET[...] - INPUT[...]) if log_target else
-        TARGET[...] * (log(TARGET[...]) - INPUT[...]) if TARGET[...] > 0 else -TARGET[...] * INPUT[...]
+        TARGET[...] * (log(TARGET[...]) - INPUT[...]) if TARGET[...] != 0 else -TARGET[...] * INPUT[...]
     Y = mean[...] ℓ[...] if reduction == "mean" else
         (Σ[...] ℓ[...]) / size(INPUT, 0) if reduction == "batchmean" else
         Σ[...] ℓ[...] if reduction == "sum" else ℓ
@@ -343,8 +343,8 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
     if log_target:
         losses = ops.exp(target) * (target - input)
     else:
-        positive = target > 0
-        entropy = ops.where(positive, target * ops.log(ops.where(positive, target, 1.0)), 0.0)
+        some = target != 0  # a negative one is no probability: the logarithm makes it NaN
+        entropy = ops.where(some, target * ops.log(ops.where(some, target, 1.0)), 0.0)
         losses = entropy - target * input
     if reduction == "batchmean":
         return losses.sum() / input.shape[0]

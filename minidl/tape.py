@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._tensor import Tensor
 
 _TensorClass: Any = None  # class Tensor, once _tensor.py has registered it
+tensor_classes: set[type] = set()  # Tensor and its subclasses: a quicker test than isinstance
 _new = object.__new__
 clock = itertools.count(1).__next__  # one clock for all: stamps nodes and writes to memory
 
@@ -32,6 +33,7 @@ def register_tensor(cls: type) -> None:
     """Tell the tape which class its results have (called once, by _tensor.py)."""
     global _TensorClass
     _TensorClass = cls
+    tensor_classes.add(cls)
 
 
 class Mode(threading.local):

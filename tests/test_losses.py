@@ -23,7 +23,7 @@ def draw(*shape, seed=0, scale=1.0):
 
 @pytest.fixture(params=["reference", "native"])
 def backend(request):
-    if request.param == "native" and not minidl.kernels.native.available:
+    if request.param == "native" and not minidl.kernels.native.compiled:
         pytest.skip("the native kernels were not built here")
     with minidl.backend(request.param):
         yield request.param

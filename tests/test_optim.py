@@ -34,7 +34,7 @@ START = np.array([[1.0, -2.0, 0.5], [0.0, 3.0, -0.25]])
 
 @pytest.fixture(params=["reference", "native"])
 def backend(request):
-    if request.param == "native" and not minidl.kernels.native.available:
+    if request.param == "native" and not minidl.kernels.native.compiled:
         pytest.skip("the native kernels were not built here")
     with minidl.backend(request.param):
         yield request.param

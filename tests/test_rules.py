@@ -44,7 +44,9 @@ NO_CLOSED_FORM = {"LRScheduler", "SequentialLR"}  # the base, and one schedule a
 
 
 def classes_of(module: Any, base: type) -> set[str]:
-    found = inspect.getmembers(module, lambda thing: inspect.isclass(thing) and issubclass(thing, base) and thing is not base)
+    found = inspect.getmembers(
+        module, lambda thing: inspect.isclass(thing) and issubclass(thing, base) and thing is not base
+    )
     return {name for name, _ in found}
 
 

@@ -18,11 +18,15 @@ Pair = tuple[int, int]
 
 # ------------------------------------------------------------------------------------- elementwise, one input
 
-neg, sign, exp, expm1 = np.negative, np.sign, np.exp, np.expm1
+neg, exp, expm1 = np.negative, np.exp, np.expm1
 log, log1p, log2, sqrt, square = np.log, np.log1p, np.log2, np.sqrt, np.square
 sin, cos, tanh, floor, ceil, round = np.sin, np.cos, np.tanh, np.floor, np.ceil, np.rint
 abs = np.abs
 _erf = np.frompyfunc(math.erf, 1, 1)
+
+
+def sign(x: Array) -> Array:
+    return np.asarray(x > 0, x.dtype) - np.asarray(x < 0, x.dtype)  # 0 at NaN, as PyTorch's
 
 
 def rsqrt(x: Array) -> Array:

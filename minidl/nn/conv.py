@@ -40,8 +40,8 @@ class _Conv(Module):
         name = type(self).__name__
         if groups <= 0 or in_channels % groups or out_channels % groups:
             raise ValueError(
-                f"{name}: groups is {groups}, expected a positive number that divides "
-                f"in_channels {in_channels} and out_channels {out_channels}"
+                f"{name}: groups is {groups}, expected a positive number that divides in_channels "
+                f"{in_channels} and out_channels {out_channels}"
             )
         if padding_mode != "zeros":
             raise ValueError(

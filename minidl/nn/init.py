@@ -196,8 +196,7 @@ def fans(tensor: Tensor, who: str = "fans") -> tuple[int, int]:
     """(fan_in, fan_out) of a weight (out, in, r, s, ...)."""
     if tensor.ndim < 2:
         raise ValueError(
-            f"{who}: the tensor has shape {tuple(tensor.shape)}, and fan_in and fan_out need 2 or more "
-            "dimensions; "
+            f"{who}: the tensor has shape {tuple(tensor.shape)}, and fan_in and fan_out need 2 or more dimensions; "
             "use uniform_ or zeros_ for a bias"
         )
     window = math.prod(tensor.shape[2:])

@@ -86,9 +86,7 @@ class Module:
         return self.forward(*args, **kwargs)
 
     def _call_watched(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """With hooks after it, and with its name on the tape's list while detect_anomaly looks for the first
-        NaN.
-        """
+        """With the hooks after it, and with its name on the tape's list while detect_anomaly looks on."""
         running = tape.mode.modules
         if tape.mode.anomaly:
             tape.mode.modules = (*running, self._name or type(self).__name__)
@@ -122,8 +120,7 @@ class Module:
             if registry and name in registry:
                 if value is not None and not isinstance(value, kinds):
                     raise TypeError(
-                        f"{type(self).__name__}: {name} is registered and cannot become a "
-                        f"{type(value).__name__}; "
+                        f"{type(self).__name__}: {name} is registered and cannot become a {type(value).__name__}; "
                         f"assign {expected} or None, or `del` it first"
                     )
                 registry[name] = value
@@ -188,7 +185,7 @@ class Module:
         `with_kwargs=True` calls `hook(module, args, kwargs, output)`. Returns a handle; `handle.remove()`
         ends it.
         """
-        key = max(self._forward_hooks, default=-1) + 1
+        key = tape.clock()
         self._forward_hooks[key] = (hook, with_kwargs)
         if prepend:
             first = {key: self._forward_hooks.pop(key), **self._forward_hooks}
@@ -379,8 +376,7 @@ class Module:
         if faults:
             raise RuntimeError(
                 f"load_state_dict: {'; '.join(faults)}: the state is not of this {type(self).__name__}, and "
-                "nothing was "
-                "loaded; build the module with the sizes it was saved with"
+                "nothing was loaded; build the module with the sizes it was saved with"
                 + (", or pass strict=False to load what fits" if strict and (missing or unexpected) else "")
             )
         with no_grad():

@@ -79,8 +79,7 @@ class _BatchNorm(Module):
         if input.shape[1] != self.num_features:
             raise ValueError(
                 f"{type(self).__name__}: the input {tuple(input.shape)} has {input.shape[1]} channels "
-                "(dimension 1), "
-                f"the layer was made for {self.num_features}"
+                f"(dimension 1), the layer was made for {self.num_features}"
             )
         use_batch = self.training or self.running_mean is None
         follow = self.training and self.track_running_stats

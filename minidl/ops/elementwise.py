@@ -319,6 +319,8 @@ def sign(x: Tensor) -> Tensor:
     """Y = sign(X)
 
     ∂L/∂X = 0 * G
+
+    -1, 0 or 1; 0 where X is NaN.
     """
     x = tensor_of(x, "sign")
     return record(kernel(x).sign(x.array), x, lambda G: _flat(G))

@@ -83,8 +83,7 @@ class LRScheduler:
         if unknown:
             raise ValueError(
                 f"{type(self).__name__}.load_state_dict: {unknown[0]!r} is in one of the two states only; "
-                "the saved one is "
-                "of another kind of schedule"
+                "the saved one is of another kind of schedule"
             )
         vars(self).update(state_dict)
 

@@ -68,8 +68,7 @@ class Optimizer:
                 raise TypeError(f"{name}: parameter {place} has dtype {p.dtype}, expected floating point")
             if not p.is_leaf:
                 raise ValueError(
-                    f"{name}: parameter {place} was computed from other tensors and its change would be "
-                    "lost; "
+                    f"{name}: parameter {place} was computed from other tensors and its change would be lost; "
                     "optimize the tensors it came from, or x.detach().requires_grad_()"
                 )
             if id(p) in taken:
@@ -200,8 +199,8 @@ def _restored(who: str, number: Any, key: str, value: Any, p: Tensor) -> Any:
         return int(array)
     if tuple(array.shape) != tuple(p.shape):
         raise ValueError(
-            f"{who}.load_state_dict: {key} of parameter {number} has shape {tuple(array.shape)}, "
-            f"the parameter has {tuple(p.shape)}; the state is of another model"
+            f"{who}.load_state_dict: {key} of parameter {number} has shape {tuple(array.shape)}, the parameter "
+            f"has {tuple(p.shape)}; the state is of another model"
         )
     return wrap(np.array(array, dtype=p.array.dtype, order="C"))
 
