@@ -1,17 +1,18 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """The batch path: from a set of images in memory to one batch, in one pass over the images that it takes.
 
-    Y[b,c,p,q] = (X[i[b],c,r,s] - offset[c]) * gain[c]
-    r = p - dy[b],  s = (W-1-q if flip[b] else q) - dx[b],  X = 0 where r or s is outside the image
+    Y[b,c,p,q] = (Z[b,c,p,W-1-q if flip[b] else q] - offset[c]) * gain[c]
+    Z[b,c,p,q] = X[index[b],c,p-dy[b],q-dx[b]], or 0 beyond the edge
 
-    X (N, C, H, W) uint8, float32 or float64    i dy dx (B,) int64    flip (B,) uint8    offset gain (C,)    Y (B, C, H, W)
+    X (N, C, H, W) uint8, float32 or float64    index dy dx (B,) int64    flip (B,) uint8    offset gain (C,)
+    Y (B, C, H, W) float32 or float64
 
     for each image b of the batch, channel c, row p:
         source row outside: fill the row with what 0 becomes
         else: one pass from the source row to the row, its ends filled, backwards if flipped
 
-`minidl.data.batches.take_images` is the caller and holds the same in NumPy, the specification; the difference is taken before
-the product, so there is nothing to fuse and both round alike.
+`minidl.data.batches.take_images` is the caller and holds the same in NumPy, the specification; the difference is
+taken before the product, so that no compiler can fuse the two and both forms round alike.
 """
 
 ctypedef fused pixel:
@@ -52,7 +53,7 @@ cdef void one_image(const pixel* x, real* y, Py_ssize_t H, Py_ssize_t W, int64 d
     if dy == 0 and dx == 0 and not flip:
         scale_row(x, y, H * W, offset, gain)
         return
-    if dx >= W or dx <= -W:
+    if dx >= W or dx <= -W or dy >= H or dy <= -H:
         fill(y, H * W, background)
         return
     left, right = max(dx, 0), max(-dx, 0)  # columns of background, before the flip

@@ -40,7 +40,8 @@ from .random import Generator, manual_seed
 float, int, bool = float32, int32, bool_  # PyTorch's names; after every use of Python's own
 
 _LAZY = {
-    "cuda", "data", "explain", "linalg", "losses", "models", "nn", "optim", "penalties", "serialization", "train", "utils",
+    "cuda", "data", "explain", "linalg", "losses", "models", "nn", "optim", "penalties", "serialization", "train",
+    "utils",
 }  # fmt: skip
 
 

@@ -191,7 +191,7 @@ def multinomial(
     if not np.isfinite(w).all() or (w < 0).any() or (w.sum(-1) <= 0).any():
         raise ValueError("multinomial: weights must be finite, 0 or more, and not all 0")
     if num_samples < 1 or not replacement and (np.count_nonzero(w, axis=-1) < num_samples).any():
-        raise ValueError(f"multinomial: cannot draw {num_samples} samples from fewer weights over 0 without replacement")
+        raise ValueError(f"multinomial: {num_samples} samples without replacement need as many weights over 0")
     rows = np.atleast_2d(w)
     if replacement:
         u = random.uniform((len(rows), num_samples), np.dtype(np.float64), generator)

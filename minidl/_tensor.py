@@ -64,6 +64,10 @@ class Tensor:
     node: Node | None
     storage: Storage | None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        tape.tensor_classes.add(cls)
+
     def __init__(self, data: Any = (), *sizes: int) -> None:
         if isinstance(data, int) and not isinstance(data, bool):
             array = np.zeros((data, *sizes), float32)

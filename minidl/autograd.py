@@ -286,8 +286,8 @@ def gradcheck(
                 row, column = (int(v) for v in np.argwhere(wrong)[0])
                 raise RuntimeError(
                     f"gradcheck: ∂(output {k}, element {np.unravel_index(row, y.shape) if y.shape else ()})/"
-                    f"∂(input {i}, element {np.unravel_index(column, x.shape) if x.shape else ()}): the derivative says "
-                    f"{table[row, column]:.6g}, central differences say {numeric[row, column]:.6g}"
+                    f"∂(input {i}, element {np.unravel_index(column, x.shape) if x.shape else ()}): derivative "
+                    f"{table[row, column]:.6g}, central differences {numeric[row, column]:.6g}"
                 )
     return True
 
@@ -304,7 +304,7 @@ def _central_differences(func: Callable[..., Any], args: list[Any], i: int, k: i
             changed = [*args[:i], wrap(moved).requires_grad_(), *args[i + 1 :]]
             both.append(np.array(_list(func(*changed))[k].array, dtype=np.float64))
         columns.append(((both[0] - both[1]) / (2 * eps)).reshape(-1))
-    return np.stack(columns, axis=1) if columns else np.zeros((0, 0))
+    return np.stack(columns, axis=1) if columns else np.zeros((_list(func(*args))[k].array.size, 0))
 
 
 def gradgradcheck(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._tensor import Tensor
 
 _TensorClass: Any = None  # class Tensor, once _tensor.py has registered it
+tensor_classes: set[Any] = set()  # Tensor and its subclasses: a quicker test than isinstance
 _new = object.__new__
 clock = itertools.count(1).__next__  # one clock for all: stamps nodes and writes to memory
 
@@ -32,12 +33,14 @@ def register_tensor(cls: type) -> None:
     """Tell the tape which class its results have (called once, by _tensor.py)."""
     global _TensorClass
     _TensorClass = cls
+    tensor_classes.add(cls)
 
 
 class Mode(threading.local):
     """What this thread records; every thread starts with recording on."""
 
     recording = True
+    sharing = True  # views tell their base of themselves; a plain walk's own views need not
     anomaly = False  # detect_anomaly: look at every value for NaN and Inf
     modules: tuple[str, ...] = ()  # names of the modules whose forward runs now (kept only in anomaly mode)
 
@@ -217,7 +220,8 @@ def record_fused(
 def view(array: Any, base: Tensor, derivative: Callable[[Tensor], Tensor]) -> Tensor:
     """As `record`, for an operation whose value shares the memory of its input."""
     y = record(array, base, derivative)
-    share(y, base)
+    if mode.sharing:
+        share(y, base)
     return y
 
 
@@ -225,11 +229,15 @@ def share(y: Tensor, base: Tensor) -> None:
     """Let y and base know that they share memory, so that a write to one is seen by the other's derivatives."""
     if base.storage is None:
         base.storage = Storage()
-    if not any(r() is base for r in base.storage.sharers):
-        base.storage.sharers.append(weakref.ref(base))
     y.storage = base.storage
-    y.storage.sharers.append(weakref.ref(y))
-    if len(y.storage.sharers) > 64:
+    sharers = y.storage.sharers
+    for known in sharers:
+        if known() is base:
+            break
+    else:
+        sharers.append(weakref.ref(base))
+    sharers.append(weakref.ref(y))
+    if len(sharers) > 64:
         y.storage.others(y)  # forgets the dead ones
 
 
@@ -259,8 +267,10 @@ def walk(
             if node not in needed and any(p in needed for p in node.parents()):
                 needed.add(node)
     found: dict[Node, Tensor] = {}
-    recording, mode.recording = mode.recording, create_graph
-    looking, mode.anomaly = mode.anomaly, False  # a bad gradient is reported with the operation that it belongs to
+    before = mode.recording, mode.sharing, mode.anomaly
+    looking = mode.anomaly
+    mode.recording = mode.sharing = create_graph
+    mode.anomaly = False  # a bad gradient is reported with the operation that it belongs to
     try:
         for node in order:
             G = grads.pop(node, None)  # type: ignore[arg-type]
@@ -274,7 +284,7 @@ def walk(
                 if extra.retain:
                     extra.grad = G
             if targets is not None and node in targets:
-                found[node] = G
+                found[node] = G if create_graph or G.array.base is None else wrap(G.array.copy())
             if node.inputs == ():
                 if targets is None:
                     _accumulate(node, G, create_graph)
@@ -293,7 +303,7 @@ def walk(
                 node.inputs = node.result = node.fused = None
             G = g = earlier = parts = None  # type: ignore[assignment]  # only `grads` may hold them now
     finally:
-        mode.recording, mode.anomaly = recording, looking
+        mode.recording, mode.sharing, mode.anomaly = before
     return found
 
 

@@ -1,4 +1,4 @@
-"""The downloader against a server on this machine: resumed after a cut, mirrors in turn, verified before use."""
+"""The downloader against a server on this machine: resumed, mirrors in turn, verified before use."""
 
 from __future__ import annotations
 
@@ -22,14 +22,19 @@ FILE = RemoteFile("f.gz", unpacked=hashlib.md5(CONTENT).hexdigest())
 
 
 class Handler(BaseHTTPRequestHandler):
-    """/good/ serves ranges; /plain/ ignores them; /cut/ stops after 50,000 bytes each time; /wrong/ has other bytes; /html/ a page."""
+    """/good/ serves ranges, /plain/ ignores them, /cut/ stops after 50,000 bytes each time, /dead/ at once;
+    /wrong/ has another file, /broken/ half of it, /html/ a page that is none."""
 
     def do_GET(self):
         log = self.server.log
         place = self.path.split("/")[1]
         wanted = self.headers.get("Range")
         log.append((place, wanted))
-        body = {"wrong": gzip.compress(b"other"), "html": b"<html>log in</html>", "broken": PACKED[:-100]}.get(place, PACKED)
+        body = {
+            "wrong": gzip.compress(b"other"),
+            "html": b"<html>log in</html>",
+            "broken": PACKED[:-100],
+        }.get(place, PACKED)
         if place not in ("good", "plain", "cut", "wrong", "html", "broken", "dead"):
             self.send_error(404)
             return

@@ -1,4 +1,4 @@
-"""IDX files: read what is written, the published magic numbers, and one clear sentence for every damaged file."""
+"""IDX files: what is written is read, byte by byte as published; one clear sentence for a damaged file."""
 
 from __future__ import annotations
 

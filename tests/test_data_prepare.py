@@ -71,9 +71,9 @@ def test_the_other_parts_do_not_leak_into_the_scale():
     train, other = TABLE[:30], TABLE[30:] + 1000
     alone = data.Standardize().fit(train)
     x = np.concatenate([train, other])
-    both = data.Parts(
-        data.ArrayData(train, np.zeros(30)), data.ArrayData(other, np.zeros(20)), None
-    ).transformed(data.Standardize())
+    both = data.Parts(data.ArrayData(train, np.zeros(30)), data.ArrayData(other, np.zeros(20)), None).transformed(
+        data.Standardize()
+    )
     np.testing.assert_array_equal(both.train.x, alone.transform(x)[:30])
     np.testing.assert_array_equal(both.valid.x, alone.transform(x)[30:])
     assert both.valid.x.mean() > 1
@@ -270,7 +270,11 @@ def test_another_seed_gives_other_parts_of_the_same_sizes():
     labels = np.repeat([0, 1], [90, 10])
     a, b = (data.split_rows(100, (0.7, 0.3), labels, seed) for seed in (0, 1))
     assert not np.array_equal(a[0], b[0])
-    assert [np.bincount(labels[p]).tolist() for p in a] == [np.bincount(labels[p]).tolist() for p in b] == [[63, 7], [27, 3]]
+    assert (
+        [np.bincount(labels[p]).tolist() for p in a]
+        == [np.bincount(labels[p]).tolist() for p in b]
+        == [[63, 7], [27, 3]]
+    )
 
 
 def test_a_plain_split_is_random_too():

@@ -46,7 +46,18 @@ def test_plain(write):
         PLAIN.replace("width", '"width"').replace("\n1,", '\n"1",').replace("cat", '"cat"'),
         gzip.compress(PLAIN.encode()),
     ],
-    ids=["semicolon", "tab", "bar", "crlf", "bom", "blank lines", "spaces", "no last newline", "quotes", "gzip"],
+    ids=[
+        "semicolon",
+        "tab",
+        "bar",
+        "crlf",
+        "bom",
+        "blank lines",
+        "spaces",
+        "no last newline",
+        "quotes",
+        "gzip",
+    ],
 )
 def test_forms_of_the_same_table(write, text):
     table = read_csv(write(text))

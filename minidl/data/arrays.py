@@ -29,7 +29,7 @@ class ArrayData(Dataset):
 
     scaler: applied to the images of every batch. shift, flip: every image that is taken is moved by up to
     `shift` whole pixels down or up and right or left, and mirrored left to right half of the time, drawn from
-    `generator` (by default the default generator). Use `scaled`, `augmented`, `select`: they give a new
+    `generator` (by default the default generator). Use `transformed`, `augmented`, `select`: they give a new
     object and share the arrays.
 
     Raises DataError if the set is empty, x and y differ in length, x holds infinity, or y holds labels out of
@@ -51,17 +51,12 @@ class ArrayData(Dataset):
         x, y, name = np.ascontiguousarray(self.x), np.asarray(self.y), self.name
         if x.ndim not in (2, 4) or x.dtype.kind not in "fiub":
             raise DataError(
-                f"{name}: x is {x.dtype} of shape {x.shape}; expected numbers, a table (N, F) or "
-                "images (N, C, H, W)"
+                f"{name}: x is {x.dtype} of shape {x.shape}; expected numbers, a table (N, F) or images (N, C, H, W)"
             )
         if x.size == 0:
-            raise DataError(
-                f"{name}: the data set is empty (x has shape {x.shape}); check the source and the filters"
-            )
+            raise DataError(f"{name}: the data set is empty (x has shape {x.shape}); check the source and the filters")
         if len(x) != len(y):
-            raise DataError(
-                f"{name}: {len(x)} examples and {len(y)} targets; give one target for each example"
-            )
+            raise DataError(f"{name}: {len(x)} examples and {len(y)} targets; give one target for each example")
         if x.dtype not in (np.uint8, np.float32, np.float64):
             x = x.astype(np.float64)
         if x.dtype.kind == "f":
@@ -82,13 +77,9 @@ class ArrayData(Dataset):
             y = y.astype(np.float32).reshape(len(x), -1)
             if not np.isfinite(y).all():
                 row = int(np.argwhere(~np.isfinite(y))[0][0])
-                raise DataError(
-                    f"{name}: the target in row {row} is NaN or infinite; correct it or leave the row out"
-                )
+                raise DataError(f"{name}: the target in row {row} is NaN or infinite; correct it or leave the row out")
         if (self.shift or self.flip) and x.ndim != 4:
-            raise DataError(
-                f"{name}: shift and flip are for images (N, C, H, W); x is a table of shape {x.shape}"
-            )
+            raise DataError(f"{name}: shift and flip are for images (N, C, H, W); x is a table of shape {x.shape}")
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y)
 
@@ -113,9 +104,7 @@ class ArrayData(Dataset):
         if self.x.ndim == 2:
             return wrap(self.x[index].astype(np.float32, copy=False)), y
         channels = self.x.shape[1]
-        offset, gain = (
-            (np.zeros(channels), np.ones(channels)) if self.scaler is None else self.scaler.affine()
-        )
+        offset, gain = (np.zeros(channels), np.ones(channels)) if self.scaler is None else self.scaler.affine()
         moves = draw(len(index), self.shift, self.flip, self.generator)
         return wrap(take_images(self.x, index, offset, gain, np.float32, *moves)), y
 
@@ -127,25 +116,18 @@ class ArrayData(Dataset):
         """The rows of a mask (N,) of bool or of an array of row numbers."""
         return replace(self, x=self.x[rows], y=self.y[rows])
 
-    def augmented(
-        self, shift: int = 0, flip: bool = False, generator: random.Generator | None = None
-    ) -> ArrayData:
-        """The same images, moved by up to `shift` pixels and mirrored half of the time, anew each time they
-        are taken.
-        """
+    def augmented(self, shift: int = 0, flip: bool = False, generator: random.Generator | None = None) -> ArrayData:
+        """The same images, moved and mirrored at random, anew each time they are taken (see the class)."""
         return replace(self, shift=shift, flip=flip, generator=generator)
 
     def transformed(self, transform: Transform) -> ArrayData:
-        """x mapped by a fitted transform: images by `Standardize` or `MinMax` on the way into a batch, all
-        else at once.
-        """
+        """x mapped by a fitted transform: at once, or images by `Standardize` or `MinMax` on the way into a batch."""
         if self.x.ndim == 4 and self.scaler is None and isinstance(transform, Affine):
             transform.affine(self.x.shape[1])
             return replace(self, scaler=transform)
         if self.scaler is not None:
             raise DataError(
-                f"{self.name}: its images are scaled by {self.scaler} already; transform the data "
-                "as it was loaded"
+                f"{self.name}: its images are scaled by {self.scaler} already; transform the data as it was loaded"
             )
         return replace(self, x=transform.transform(self.x))
 
@@ -193,9 +175,7 @@ class Parts:
     def transformed(self, transform: Transform) -> Parts:
         """Fit the transform on the training part and apply it to all parts."""
         transform.fit(self.train.x)
-        return self.map(
-            lambda part: part.transformed(transform), Chain((*self.transform.transforms, transform))
-        )
+        return self.map(lambda part: part.transformed(transform), Chain((*self.transform.transforms, transform)))
 
     def map(self, change: Callable[[ArrayData], ArrayData], transform: Chain | None = None) -> Parts:
         """Change every part that is there."""
@@ -227,8 +207,7 @@ def split_data(
     test = 0.0 if held_out is not None else test
     if not (valid >= 0 and test >= 0 and valid + test < 1):
         raise DataError(
-            f"split_data: valid={valid:g}, test={test:g}; expected fractions from 0 that leave some "
-            "rows to train on"
+            f"split_data: valid={valid:g}, test={test:g}; expected fractions from 0 that leave some rows to train on"
         )
     if stratify is None:
         stratify = data.classes is not None
@@ -240,6 +219,4 @@ def split_data(
     )
     if train is None:
         raise DataError(f"{data.name}: {len(data)} rows are too few for a training part beside the others")
-    return Parts(
-        train, others[0], others[1] if held_out is None else replace(held_out, name=f"{data.name} test")
-    )
+    return Parts(train, others[0], others[1] if held_out is None else replace(held_out, name=f"{data.name} test"))

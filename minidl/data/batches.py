@@ -32,15 +32,15 @@ def take_images(
     dx: np.ndarray | None = None,
     flip: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Y[b,c,p,q] = (X[i[b],c,r,s] - offset[c]) * gain[c]
+    """Y[b,c,p,q] = (Z[b,c,p,size(X, 3)-1-q if flip[b] else q] - offset[c]) * gain[c]
+    Z[b,c,p,q] = X[index[b],c,p-dy[b],q-dx[b]]
 
-    with r = p - dy[b] and s = q - dx[b], or s = W-1-q - dx[b] where flip[b]: the image moves down by dy and
-    right by dx pixels, and is then mirrored left to right. What comes in from outside the image is
-    background, 0 before the scaling.
+    Each image that `index` names is moved down by dy and right by dx pixels, mirrored left to right where flip is
+    true, and scaled. What comes in from beyond its edge is background, 0 before the scaling.
 
-    x: images (N, C, H, W), C-contiguous uint8, float32 or float64. index: rows to take (B,), 0 <= i < N.
-    offset, gain: (C,). dtype: float32 or float64, of the result (B, C, H, W). dy, dx: (B,) whole pixels or
-    None. flip: (B,) bool or None. Raises IndexError for an index out of range.
+    x: images (N, C, H, W), uint8, float32 or float64. index: (B,), 0 <= index < N. offset, gain: (C,). dtype:
+    float32 or float64, of the result (B, C, H, W). dy, dx: (B,) whole pixels, or None for 0. flip: (B,) bool, or
+    None for false. Raises IndexError for an index out of range.
     """
     dtype = np.dtype(dtype)
     index = np.ascontiguousarray(index, np.int64)

@@ -22,9 +22,10 @@ class Impute(Transform):
     """Missing values filled by one number a feature.
 
     Y = where(isnan(X), m, X)
+    m[j] = Σ[n] where(isnan(X[n,j]), 0, X[n,j]) / Σ[n] where(isnan(X[n,j]), 0, 1)
 
-    with "mean" m[j] = mean[n] X[n,j] and with "median" m[j] = median[n] X[n,j], over the rows n in which
-    feature j is present, or the constant m[j] = c that is given as a number.
+    that is, by the mean of the values present (strategy "mean"); or by their median ("median"); or by a constant
+    (a number).
     """
 
     kind = "impute"
@@ -67,17 +68,12 @@ class Clip(Transform):
     """Outliers moved to the nearest bound of the training part.
 
     Y = clamp(X, low, high)
+    low[j] = μ[j] - k * σ[j] if method == "zscore" else q1[j] - k * (q3[j] - q1[j])
+    high[j] = μ[j] + k * σ[j] if method == "zscore" else q3[j] + k * (q3[j] - q1[j])
 
-    with method "zscore", by default k = 3:
-        low[j] = μ[j] - k * σ[j]
-        high[j] = μ[j] + k * σ[j]
-    with method "iqr", by default k = 1.5:
-        low[j] = q1[j] - k * (q3[j] - q1[j])
-        high[j] = q3[j] + k * (q3[j] - q1[j])
-
-    μ and σ are mean and deviation, q1 and q3 the quartiles (linear interpolation), of the values present;
-    missing ones stay missing. Source of the quartile rule: J. W. Tukey, "Exploratory Data Analysis" (1977),
-    chapter 2.
+    μ and σ are mean and deviation, q1 and q3 the quartiles (linear interpolation), of the values present; missing
+    ones stay missing. method: "iqr", with k = 1.5 by default, or "zscore", with k = 3. Source of the quartile
+    rule: J. W. Tukey, "Exploratory Data Analysis" (1977), chapter 2.
     """
 
     kind = "clip"
@@ -101,9 +97,7 @@ class Clip(Transform):
         """Learn the bounds. Raises DataError for an empty x."""
         x = columns(fittable(x, "Clip"))
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", RuntimeWarning
-            )  # a feature that is missing everywhere has NaN bounds
+            warnings.simplefilter("ignore", RuntimeWarning)  # a feature that is missing everywhere has NaN bounds
             if self.method == "zscore":
                 low = high = np.nanmean(x, axis=0)
                 width = np.nanstd(x, axis=0)
@@ -117,14 +111,12 @@ class Clip(Transform):
         """Y = clamp(X, low, high)"""
         x = np.asarray(x)
         dtype = floating(x)
-        return np.clip(
-            x.astype(dtype), self._number("low", x).astype(dtype), self._number("high", x).astype(dtype)
-        )
+        return np.clip(x.astype(dtype), self._number("low", x).astype(dtype), self._number("high", x).astype(dtype))
 
     def outside(self, x: np.ndarray) -> np.ndarray:
         """Mask (N,) of the rows with a value below low or above high."""
-        out: np.ndarray = (x < self._number("low", x)) | (x > self._number("high", x))
-        return out.reshape(len(x), -1).any(axis=1)
+        below, above = x < self._number("low", x), x > self._number("high", x)
+        return np.any((below | above).reshape(len(x), -1), axis=1)
 
 
 def missing_rows(x: np.ndarray) -> np.ndarray:
@@ -138,13 +130,9 @@ def outlier_rows(x: np.ndarray, method: str = "iqr", k: float | None = None) -> 
 
 
 def duplicate_rows(x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
-    """Mask (N,) of the rows equal to an earlier row, in y too if it is given. Missing values count as
-    equal.
-    """
+    """Mask (N,) of the rows equal to an earlier one, in y too if it is given; missing values count as equal."""
     table = np.asarray(x).reshape(len(x), -1)
-    table = np.ascontiguousarray(
-        table + 0.0 if table.dtype.kind == "f" else table
-    )  # adding 0 makes -0 into 0
+    table = np.ascontiguousarray(table + 0.0 if table.dtype.kind == "f" else table)  # adding 0 makes -0 into 0
     keys = [row.tobytes() for row in table]
     if y is not None:
         keys = [key + row.tobytes() for key, row in zip(keys, np.asarray(y).reshape(len(x), -1), strict=True)]

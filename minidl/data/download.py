@@ -1,6 +1,4 @@
-"""Files from the network: several mirrors, resumed where a connection broke, verified before use, kept in a
-cache folder.
-"""
+"""Files from the network: several mirrors, resumed where a connection broke, verified, kept in a cache folder."""
 
 from __future__ import annotations
 
@@ -25,9 +23,10 @@ _TIMEOUT = 20.0  # seconds without a byte
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file that mirrors offer, and how to know it: a checksum (md5 or sha256, in hex) over its unpacked
-    bytes, or over the packed bytes where only that is published. A gzip file may be packed anew; what is in
-    it may not change.
+    """A file that mirrors offer, and the checksum (md5 or sha256, in hex) to know it by.
+
+    Over the unpacked bytes, since a gzip file may be packed anew while what is in it may not change; or over
+    the packed bytes, where only that is published.
     """
 
     name: str
@@ -35,9 +34,7 @@ class RemoteFile:
     packed: str | None = None
 
     def problem(self, content: bytes, raw: bytes | None) -> str:
-        """What is wrong with the unpacked bytes, and with the packed ones if they are there; empty if they
-        are as published.
-        """
+        """What is wrong with the bytes, unpacked (`content`) and packed (`raw`, if there); empty if nothing is."""
         if self.unpacked is not None:
             expected, found = self.unpacked, _digest(content, self.unpacked)
         elif self.packed is not None and raw is not None:
@@ -66,12 +63,12 @@ def cache_folder() -> Path:
 
 
 def download(file: RemoteFile, mirrors: Sequence[str], folder: Path, progress: bool | None = None) -> bytes:
-    """Fetch the file into `folder` from the first mirror (an address ending in /) that has it whole, and
-    return its unpacked bytes.
+    """Fetch the file into `folder` from the first mirror that has it whole; its unpacked bytes.
 
-    What arrives is written beside the target as `<name>.<mirror>.part`, and a later try goes on from there
-    (HTTP Range). Only a file whose checksum is right is renamed to its name, in one step. progress: a bar on
-    stderr; by default where it is a terminal.
+    mirrors: addresses that end in /; the file's name is added to them. What arrives is written beside the
+    target as `<name>.<mirror>.part`, and a later try goes on from there (HTTP Range). Only a file whose
+    checksum is right is renamed to its name, in one step. progress: a bar on stderr; by default where it
+    is a terminal.
 
     Raises DataError, naming every mirror with its failure, if none has it, and if the folder cannot be
     written.
@@ -103,10 +100,9 @@ def download(file: RemoteFile, mirrors: Sequence[str], folder: Path, progress: b
             part.unlink(missing_ok=True)
         failures.append(f"{url} ({problem})")
     raise DataError(
-        f"download: {file.name} could not be fetched from {'; '.join(failures)}; check the network "
-        "and try again "
-        f"(it goes on where it stopped), or fetch it elsewhere and set MINIDL_DATA to the folder that holds "
-        f"{folder.name}/{file.name}"
+        f"download: {file.name} could not be fetched from {'; '.join(failures)}; check the network and "
+        "try again (it goes on where it stopped), or fetch it elsewhere and set MINIDL_DATA to the folder "
+        f"that holds {folder.name}/{file.name}"
     )
 
 
@@ -190,6 +186,4 @@ def _bar(name: str, start: int, total: int | None, progress: bool | None) -> Any
     except ImportError:
         return _NoBar()
     disable = None if progress is None else not progress  # None: shown on a terminal only
-    return tqdm(
-        desc=name, initial=start, total=total, unit="B", unit_scale=True, unit_divisor=1024, disable=disable
-    )
+    return tqdm(desc=name, initial=start, total=total, unit="B", unit_scale=True, unit_divisor=1024, disable=disable)

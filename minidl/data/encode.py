@@ -13,8 +13,8 @@ from .errors import DataError
 def encode_labels(values: Sequence[Any] | np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Class indices (N,) int64 and the classes' names, for labels that are text or numbers.
 
-    Y[n] = k where values[n] is the k-th of the distinct values: in order of size if all of them are
-    numbers (2 before 10), otherwise alphabetical.
+    The classes are the distinct values, in order of size if all of them are numbers (2 before 10), otherwise
+    alphabetically; a label's index is the place of its value among them.
     """
     names = [_name(value) for value in values]
     distinct = set(names)
@@ -32,10 +32,8 @@ def _name(value: Any) -> str:
     return str(int(value)) if whole else str(value).strip()
 
 
-def one_hot(
-    labels: np.ndarray | Sequence[int], classes: int | None = None, dtype: Any = np.float32
-) -> np.ndarray:
-    """Y[n,k] = where(T[n] == k, 1, 0)
+def one_hot(labels: np.ndarray | Sequence[int], classes: int | None = None, dtype: Any = np.float32) -> np.ndarray:
+    """Y[n,k] = [T[n] == k]
 
     labels T: (N,) whole numbers from 0 to classes - 1; classes: by default the largest label + 1. Result (N,
     classes). Raises DataError for labels that are not whole numbers or out of range.
@@ -47,9 +45,7 @@ def one_hot(
 
 
 def check_labels(labels: Any, classes: int | None, who: str) -> np.ndarray:
-    """The labels as int64 (N,), or DataError: not one-dimensional, not whole, below 0 or not below
-    `classes`.
-    """
+    """The labels as int64 (N,), or DataError: not one-dimensional, not whole, not from 0 to classes - 1."""
     t = np.asarray(labels)
     if t.ndim != 1:
         raise DataError(f"{who}: labels have shape {t.shape}; expected one class index a row, (N,)")

@@ -78,9 +78,7 @@ def parse_idx(content: bytes, path: str | os.PathLike[str]) -> np.ndarray:
         )
     start = 4 + 4 * ndim
     if len(content) < start:
-        raise DataError(
-            f"{path}: the IDX header is cut short ({len(content)} of {start} bytes); fetch it again"
-        )
+        raise DataError(f"{path}: the IDX header is cut short ({len(content)} of {start} bytes); fetch it again")
     shape = struct.unpack_from(f">{ndim}I", content, 4)
     dtype = np.dtype(_TYPES[code])
     expected = math.prod(shape) * dtype.itemsize
@@ -90,9 +88,7 @@ def parse_idx(content: bytes, path: str | os.PathLike[str]) -> np.ndarray:
             f"{path}: the IDX file is {what}: its header says {shape}, {expected} bytes of numbers, "
             f"and there are {len(content) - start}; fetch it again"
         )
-    return (
-        np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
-    )
+    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
 def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
@@ -105,8 +101,7 @@ def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
     code = _CODES.get(array.dtype.newbyteorder("="))
     if code is None:
         raise DataError(
-            f"write_idx: IDX has no type for {array.dtype}; convert to uint8, int8, int16, int32, "
-            "float32 or float64"
+            f"write_idx: IDX has no type for {array.dtype}; convert to uint8, int8, int16, int32, float32 or float64"
         )
     content = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
     content += array.astype(_TYPES[code]).tobytes()

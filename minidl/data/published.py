@@ -27,7 +27,7 @@ class IdxSource:
         return [parse_idx(self.content(file, progress), file.name) for file in self.files]
 
     def content(self, file: RemoteFile, progress: bool | None = None) -> bytes:
-        """The unpacked bytes of a file: from the folder of MINIDL_DATA, else from the cache, else from a mirror.
+        """The unpacked bytes of a file: from MINIDL_DATA's folder, else the cache's, else from a mirror.
 
         A file of MINIDL_DATA that is not the published one is an error; one of the cache is fetched again.
         """
@@ -60,9 +60,7 @@ def _verified(path: Path, file: RemoteFile) -> tuple[bytes, str]:
     except DataError as error:
         return b"", str(error).removeprefix(f"{path}: ").partition(";")[0]
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror or error}); check its permissions"
-        ) from None
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from None
     return content, file.problem(content, raw if path.suffix == ".gz" else None)
 
 

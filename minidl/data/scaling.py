@@ -39,15 +39,11 @@ class Transform:
         return {}
 
     def fit(self, x: np.ndarray) -> Self:
-        """Learn the numbers from x, and return self. Raises DataError if x is empty or holds what cannot be
-        used.
-        """
+        """Learn the numbers from x; gives itself. Raises DataError if x is empty or holds what cannot be used."""
         raise NotImplementedError
 
     def transform(self, x: np.ndarray) -> np.ndarray:
-        """The transformed x, a new array. Raises DataError before `fit` and for another number of
-        features.
-        """
+        """The transformed x, a new array. Raises DataError before `fit` and for other numbers of features."""
         raise NotImplementedError
 
     def inverse(self, y: np.ndarray) -> np.ndarray:
@@ -62,9 +58,7 @@ class Transform:
 
     def _fitted(self) -> None:
         if any(getattr(self, name, None) is None for name in self.numbers):
-            raise DataError(
-                f"{type(self).__name__}: not fitted yet; call fit(x) with the training part first"
-            )
+            raise DataError(f"{type(self).__name__}: not fitted yet; call fit(x) with the training part first")
 
     def _number(self, name: str, x: np.ndarray) -> np.ndarray:
         """The learned numbers (F,) shaped to broadcast along axis 1 of x."""
@@ -112,22 +106,22 @@ def fittable(x: np.ndarray, who: str, finite: bool = False) -> np.ndarray:
     """x as an array, or DataError if nothing can be learned from it (where asked, if it is not finite)."""
     x = np.asarray(x)
     if x.ndim < 2 or x.size == 0:
-        raise DataError(
-            f"{who}.fit: x has shape {x.shape}; expected a non-empty table (N, F) or images (N, C, H, W)"
-        )
+        raise DataError(f"{who}.fit: x has shape {x.shape}; expected a non-empty table (N, F) or images (N, C, H, W)")
     if x.dtype.kind not in "fiub":
         raise DataError(f"{who}.fit: x has dtype {x.dtype}; expected numbers")
     if finite and x.dtype.kind == "f" and not np.isfinite(x).all():
         bad = int((~np.isfinite(columns(x))).any(axis=0).argmax())
         raise DataError(
-            f"{who}.fit: feature {bad} holds NaN or infinity; fill or drop missing values first "
-            "(Impute, missing_rows)"
+            f"{who}.fit: feature {bad} holds NaN or infinity; fill or drop missing values first (Impute, missing_rows)"
         )
     return x
 
 
 class Affine(Transform):
-    """Y[n,j] = (X[n,j] - offset[j]) * gain[j], the form that the batch path applies to images on the way."""
+    """Y[n,j] = (X[n,j] - offset[j]) * gain[j]
+
+    The form that the batch path applies to images on the way.
+    """
 
     kind = "affine"
     numbers = ("offset", "gain")
@@ -141,9 +135,7 @@ class Affine(Transform):
     def affine(self, features: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(offset, gain), each (F,). Raises DataError before `fit`, or if F is not the number asked for."""
         if self.offset is None or self.gain is None:
-            raise DataError(
-                f"{type(self).__name__}: not fitted yet; call fit(x) with the training part first"
-            )
+            raise DataError(f"{type(self).__name__}: not fitted yet; call fit(x) with the training part first")
         if features not in (None, len(self.offset)):
             raise DataError(
                 f"{type(self).__name__}: fitted on {len(self.offset)} features, used on {features}; "
@@ -173,9 +165,7 @@ class Affine(Transform):
 
 
 def _blocks(x: np.ndarray) -> Iterator[np.ndarray]:
-    """`columns(x)` in pieces of about 8 MB, so that a large set of uint8 images is never in memory as
-    float64.
-    """
+    """`columns(x)` in pieces of about 8 MB, so that no large set of images is in memory as float64."""
     rows = max(1, 2**20 * len(x) // x.size)
     return (columns(x[start : start + rows]) for start in range(0, len(x), rows))
 

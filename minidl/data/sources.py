@@ -23,9 +23,7 @@ from .tables import read_csv
 _IDX = re.compile(r"(?P<stem>.*?)(?P<kind>images|labels)[-.]idx\d-\w+(\.gz)?", re.IGNORECASE)
 
 
-def _image_data(
-    images: np.ndarray, labels: np.ndarray, name: str, classes: Sequence[str] | None = None
-) -> ArrayData:
+def _image_data(images: np.ndarray, labels: np.ndarray, name: str, classes: Sequence[str] | None = None) -> ArrayData:
     if images.ndim not in (3, 4) or labels.ndim != 1:
         raise DataError(
             f"{name}: images of shape {images.shape} and labels of shape {labels.shape}; expected "
@@ -54,12 +52,10 @@ def digits(*, valid: float = 0.1, test: float = 0.1, seed: int = 0) -> Parts:
     )
 
 
-def mnist(
-    *, valid: float = 1 / 12, test: float | None = None, seed: int = 0, progress: bool | None = None
-) -> Parts:
-    """MNIST: 60,000 images (1, 28, 28) of handwritten digits, 5,000 of them kept for validation, and the
-    official 10,000 for the test. Taken from the folder `mnist` in MINIDL_DATA or in the cache folder, or
-    fetched (11 MB).
+def mnist(*, valid: float = 1 / 12, test: float | None = None, seed: int = 0, progress: bool | None = None) -> Parts:
+    """MNIST, handwritten digits: 55,000 images (1, 28, 28) to train on, 5,000 to validate, the official 10,000 to test.
+
+    Taken from the folder `mnist` in MINIDL_DATA or in the cache folder, or fetched (11 MB).
 
     Source: Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database of handwritten digits" (1998).
     """
@@ -76,13 +72,9 @@ def fashion_mnist(
     return _published(FASHION_MNIST, valid, test, seed, progress)
 
 
-def _published(
-    source: IdxSource, valid: float, test: float | None, seed: int, progress: bool | None
-) -> Parts:
+def _published(source: IdxSource, valid: float, test: float | None, seed: int, progress: bool | None) -> Parts:
     if test is not None:
-        raise DataError(
-            f"{source.folder}: test={test:g}; its test part is the official one, so leave test out"
-        )
+        raise DataError(f"{source.folder}: test={test:g}; its test part is the official one, so leave test out")
     x, y, test_x, test_y = source.arrays(progress)
     return split_data(
         _image_data(x, y, source.folder, source.classes),
@@ -92,9 +84,7 @@ def _published(
     )
 
 
-def idx_folder(
-    path: str | os.PathLike[str], *, valid: float = 0.1, test: float | None = None, seed: int = 0
-) -> Parts:
+def idx_folder(path: str | os.PathLike[str], *, valid: float = 0.1, test: float | None = None, seed: int = 0) -> Parts:
     """A folder of IDX files named as MNIST's: `*images-idx3-ubyte` and `*labels-idx1-ubyte`, gzip or not.
 
     Of two such pairs, the one whose name holds `test` or `t10k` is the test part; of one alone, a test part
@@ -122,8 +112,7 @@ def idx_folder(
     trains = [stem for stem in pairs if stem not in tests]
     if len(trains) != 1 or len(tests) > 1:
         raise DataError(
-            f"{folder}: it holds several data sets ({', '.join(sorted(pairs))}); keep one training "
-            "and one test pair"
+            f"{folder}: it holds several data sets ({', '.join(sorted(pairs))}); keep one training and one test pair"
         )
 
     def data(stem: str) -> ArrayData:
@@ -133,9 +122,7 @@ def idx_folder(
     if held_out is None:
         return split_data(train, valid, 0.1 if test is None else test, seed)
     if test is not None:
-        raise DataError(
-            f"{folder}: test={test:g}; the folder holds a test part ({tests[0]}*), so leave test out"
-        )
+        raise DataError(f"{folder}: test={test:g}; the folder holds a test part ({tests[0]}*), so leave test out")
     if held_out.x.shape[1:] != train.x.shape[1:]:
         raise DataError(
             f"{folder}: training images of {train.x.shape[1:]} and test images of {held_out.x.shape[1:]}; "
@@ -158,10 +145,10 @@ def csv_table(
     outliers: str | None = None,
     outlier_rule: str = "iqr",
     duplicates: str = "keep",
+    stratify: bool | None = None,
     **options: Any,
 ) -> Parts:
-    """A CSV table (see `read_csv`, which takes the further options: header, delimiter, columns, ignore),
-    cleaned and split.
+    """A CSV table, cleaned and split.
 
     label: the label column. task: "classification" or "regression"; by default a classification if the labels
     are text or few different whole numbers (up to 100, and no more than half as many as rows). duplicates:
@@ -169,7 +156,8 @@ def csv_table(
     parts. missing: "error", "drop" the rows, or fill with "mean", "median" or a number. outliers: None,
     "clip" to the bounds of `outlier_rule` ("iqr" or "zscore"), or "drop" the rows beyond them, from the
     training part alone. What is learned from the values (means, bounds) is learned from the training part,
-    and kept in `parts.transform`.
+    and kept in `parts.transform`. stratify: by default for a classification. The further options are
+    `read_csv`'s: header, delimiter, columns, ignore.
     """
     for name, value, known in (
         ("task", task, (None, "classification", "regression")),
@@ -189,11 +177,9 @@ def csv_table(
     if missing == "drop":
         rows = ~missing_rows(data.x)
         if not rows.any():
-            raise DataError(
-                f'{table.path}: every row has a missing value; fill them instead (missing="mean")'
-            )
+            raise DataError(f'{table.path}: every row has a missing value; fill them instead (missing="mean")')
         data = data.select(rows)
-    parts = split_data(data, valid, test, seed)
+    parts = split_data(data, valid, test, seed, stratify)
     if fill is not None:
         parts = parts.transformed(fill)
     if outliers == "clip":
@@ -240,16 +226,15 @@ SOURCES: dict[str, Callable[..., Parts]] = {"digits": digits, "mnist": mnist, "f
 
 
 def load(name_or_path: str | os.PathLike[str], **options: Any) -> Parts:
-    """The parts of a data set: by name ("digits", "mnist", "fashion-mnist"), or a folder of IDX files, or a
-    CSV file.
+    """The parts of a data set: "digits", "mnist", "fashion-mnist", a folder of IDX files, or a CSV file.
 
     options: `seed` (0), `valid` and `test` (fractions), and those of `digits`, `mnist`, `fashion_mnist`,
     `idx_folder` and `csv_table`, which do the work. Raises DataNotFoundError for an unknown name that is no
     path either, and DataError for an option that the source does not have and for whatever is wrong with the
     data.
 
-        parts = data.load("digits", seed=0).transformed(data.Standardize())
-        loader = DataLoader(parts.train, batch_size=64, shuffle=True)
+    >>> parts = data.load("digits", seed=0).transformed(data.Standardize())
+    >>> loader = DataLoader(parts.train, batch_size=64, shuffle=True)
     """
     name = os.fspath(name_or_path)
     path = Path(name)
@@ -263,16 +248,14 @@ def load(name_or_path: str | os.PathLike[str], **options: Any) -> Parts:
         read, arguments = csv_table, (path,)
     else:
         raise DataNotFoundError(
-            f"load: {name!r} is neither a known data set ({', '.join(SOURCES)}) nor a file or "
-            "folder that exists; "
-            "check the spelling or the path"
+            f"load: {name!r} is neither a known data set ({', '.join(SOURCES)}) nor a file or folder "
+            "that exists; check the spelling or the path"
         )
     known = set(inspect.signature(read).parameters) | (
         set(inspect.signature(read_csv).parameters) if read is csv_table else set()
     )
     if unknown := sorted(set(options) - known):
         raise DataError(
-            f"load: {name!r} has no option {unknown[0]!r}; it has "
-            f"{', '.join(sorted(known - {'path', 'options'}))}"
+            f"load: {name!r} has no option {unknown[0]!r}; it has {', '.join(sorted(known - {'path', 'options'}))}"
         )
     return read(*arguments, **options)

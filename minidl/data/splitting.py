@@ -14,21 +14,17 @@ from .errors import DataError
 def split_rows(
     count: int, fractions: Sequence[float] = (0.8, 0.1, 0.1), labels: np.ndarray | None = None, seed: int = 0
 ) -> tuple[np.ndarray, ...]:
-    """Row numbers, ascending, of disjoint parts that hold the given fractions of the rows; stratified if
-    labels are given.
+    """The rows of each part, in ascending order: disjoint, drawn from the seed, stratified if labels are given.
 
-    The rows are put in a random order (Philox, from the seed) and then, keeping it, sorted by class. Part p
-    gets m[p] = round(count * Σ[q<=p] f[q]) - round(count * Σ[q<p] f[q]) rows. From the n rows left it takes
-    row i = 0 .. n - 1 where
+    taken[i] = [floor((i + 1) * m / n) > floor(i * m / n)]
 
-    floor((i + 1) * m / n) > floor(i * m / n)
+    The rows are put in a random order (Philox) and then, keeping it within a class, sorted by class. Of the n rows
+    left, a part of m rows takes those that the formula says: exactly m, spread evenly, so that a class with n_k rows
+    gives floor(n_k * m / n) or one more. A part without a row of some class gets one from the part that has most of
+    them. The sizes m are the differences of the rounded running sums of count * fractions.
 
-    which is exactly m rows, spread evenly: a class with n_k of them gives floor(n_k * m / n) or one more. A part
-    without a row of some class is given one by the part that has most of them.
-
-    count: rows N. fractions: at least one, each from 0 to 1, of sum 1. labels: (N,), of any type, or None for
-    a plain random split. Raises DataError for fractions that do not fit, no rows, or a class with fewer
-    rows than there are parts.
+    count: rows. fractions: from 0 to 1, of sum 1. labels: (count,), of any type, or None for a plain random split.
+    Raises DataError for fractions that do not fit, no rows, and a class with fewer rows than there are parts.
     """
     fractions = tuple(float(f) for f in fractions)
     if not fractions or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
@@ -60,8 +56,8 @@ def split_rows(
         rows = np.flatnonzero(codes == k)
         if len(rows) < len(wanted):
             raise DataError(
-                f"split_rows: class {name!r} has {len(rows)} rows, too few for each of the {len(wanted)} parts to "
-                "get one; collect more, drop or merge the class, or split without labels (stratify=False)"
+                f"split_rows: class {name!r} has {len(rows)} rows, too few for each of the {len(wanted)} parts "
+                "to get one; collect more, drop or merge the class, or split without labels (stratify=False)"
             )
         for p in wanted:
             if not (part_of[rows] == p).any():

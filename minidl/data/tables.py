@@ -26,9 +26,7 @@ _DELIMITERS = "\t;|,"
 
 @dataclass(frozen=True)
 class Table:
-    """What a CSV file holds: x (N, F) float64 with NaN where a value is missing, and the label column as
-    text.
-    """
+    """What a CSV file holds: x (N, F) float64, NaN where a value is missing, and the label column as text."""
 
     x: np.ndarray
     labels: tuple[str, ...] | None
@@ -80,9 +78,7 @@ def read_csv(
     )
     twice = {n for n in names if names.count(n) > 1}
     if twice:
-        raise DataError(
-            f"{name}: line {first_line}: two columns are called {min(twice)!r}; rename one of them"
-        )
+        raise DataError(f"{name}: line {first_line}: two columns are called {min(twice)!r}; rename one of them")
     records = records[header:]
     if not records:
         raise DataError(f"{name}: the file has a header and no rows; add at least one row of data")
@@ -109,9 +105,7 @@ def read_csv(
     rows = [fields for _, fields in records]
     labels = None if target is None else _labels(name, rows, lines, target, names[target])
     x = _numbers(name, rows, lines, used, names)
-    return Table(
-        x, labels, tuple(names[j] for j in used), None if target is None else names[target], name, lines
-    )
+    return Table(x, labels, tuple(names[j] for j in used), None if target is None else names[target], name, lines)
 
 
 def _records(name: str, delimiter: str | None) -> list[tuple[int, list[str]]]:
@@ -119,9 +113,7 @@ def _records(name: str, delimiter: str | None) -> list[tuple[int, list[str]]]:
     try:
         text = read_bytes(name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{name}: not UTF-8 text (byte {error.start}); save the table as CSV in UTF-8"
-        ) from None
+        raise DataError(f"{name}: not UTF-8 text (byte {error.start}); save the table as CSV in UTF-8") from None
     if "\0" in text:
         raise DataError(f"{name}: not text (it holds zero bytes); save the table as CSV in UTF-8")
     start = text.lstrip("\r\n")
@@ -130,17 +122,11 @@ def _records(name: str, delimiter: str | None) -> list[tuple[int, list[str]]]:
     if delimiter is None:
         fields = {d: len(next(csv.reader(io.StringIO(start, newline=""), delimiter=d))) for d in _DELIMITERS}
         delimiter = max(fields, key=lambda d: fields[d])
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
-    )
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
-        return [
-            (reader.line_num, fields) for fields in reader if any(map(str.strip, fields)) or len(fields) > 1
-        ]
+        return [(reader.line_num, fields) for fields in reader if any(map(str.strip, fields)) or len(fields) > 1]
     except csv.Error as error:
-        raise DataError(
-            f"{name}: line {reader.line_num}: {error}; check the quotes and the delimiter"
-        ) from None
+        raise DataError(f"{name}: line {reader.line_num}: {error}; check the quotes and the delimiter") from None
 
 
 def _number(field: str) -> float | None:
@@ -169,9 +155,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _column(name: str, names: Sequence[str], key: str | int, header: bool) -> int:
-    """The number of the column called `key`, or numbered so; text that is a number serves where no column is
-    called so.
-    """
+    """The number of the column that is called `key` or, if none is, numbered so."""
     if isinstance(key, str):
         if key in names:
             return names.index(key)
@@ -179,9 +163,7 @@ def _column(name: str, names: Sequence[str], key: str | int, header: bool) -> in
             key = int(key)
         except ValueError:
             hint = (
-                f"it has {_listed(names)}"
-                if header
-                else "it has no header line, so give the column's number, from 0"
+                f"it has {_listed(names)}" if header else "it has no header line, so give the column's number, from 0"
             )
             raise DataError(f"{name}: there is no column {key!r}; {hint}") from None
     if not -len(names) <= key < len(names):

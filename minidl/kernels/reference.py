@@ -18,11 +18,15 @@ Pair = tuple[int, int]
 
 # ------------------------------------------------------------------------------------- elementwise, one input
 
-neg, sign, exp, expm1 = np.negative, np.sign, np.exp, np.expm1
+neg, exp, expm1 = np.negative, np.exp, np.expm1
 log, log1p, log2, sqrt, square = np.log, np.log1p, np.log2, np.sqrt, np.square
 sin, cos, tanh, floor, ceil, round = np.sin, np.cos, np.tanh, np.floor, np.ceil, np.rint
 abs = np.abs
 _erf = np.frompyfunc(math.erf, 1, 1)
+
+
+def sign(x: Array) -> Array:
+    return np.asarray(x > 0, x.dtype) - np.asarray(x < 0, x.dtype)  # 0 at NaN, as PyTorch's
 
 
 def rsqrt(x: Array) -> Array:
@@ -226,9 +230,9 @@ def max_pool2d(
 ) -> tuple[Array, Array]:
     H, W = x.shape[2:]
     v = _pool_windows(x, kernel, stride, padding, dilation, ceil_mode, -np.inf)
-    flat = v.reshape(*v.shape[:4], -1)  # (N, C, P, Q, R*S)
+    flat = v.reshape(*v.shape[:4], kernel[0] * kernel[1])  # (N, C, P, Q, R*S)
     inside = _pool_windows(np.ones((1, 1, H, W)), kernel, stride, padding, dilation, ceil_mode, 0).reshape(
-        1, 1, *v.shape[2:4], -1
+        1, 1, *flat.shape[2:]
     )
     # The first largest of what lies inside; NaN counts as largest.
     best = np.argmax(np.where(np.isnan(flat), np.inf, np.where(inside > 0, flat, -np.inf)), axis=-1)
@@ -436,8 +440,8 @@ def uniform(seed: int, offset: int, count: int, dtype: np.dtype[Any]) -> Array:
 
 
 def normal(seed: int, offset: int, count: int, dtype: np.dtype[Any]) -> Array:
-    """Standard normal numbers from pairs of uniform ones (Box and Muller 1958): r cos t, r sin t with
-    r = √(-2 log(1-u)), t = 2πv. Four words a pair, computed in float64.
+    """Standard normal numbers r cos t and r sin t from pairs of uniform u and v (Box and Muller 1958),
+    where r² = -2 log(1-u) and t = 2πv. Four words a pair, computed in float64.
     """
     u = uniform(seed, offset, 2 * ((count + 1) // 2), np.dtype(np.float64)).reshape(-1, 2)
     r, t = np.sqrt(-2 * np.log(1 - u[:, 0])), 2 * np.pi * u[:, 1]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Number = float | int | bool
 Dims = int | Sequence[int] | None
+tensor_classes = tape.tensor_classes
 _SCALARS = (int, float, np.number, np.bool_)
 _SCALAR_DTYPE = (bool_, int64, float32)  # by category
 _CATEGORY = {bool: 0, int: 1, float: 2}
@@ -28,14 +29,14 @@ def constant(array: Any) -> Tensor:
 
 def tensor_of(x: Any, name: str) -> Tensor:
     """x as it is, if it is a Tensor; else TypeError naming the operation."""
-    if not isinstance(x, tape._TensorClass):
+    if x.__class__ not in tensor_classes:
         raise TypeError(f"{name}: expected a Tensor, got {type(x).__name__}; make one with minidl.tensor(...)")
     return x
 
 
 def floating(x: Any, name: str) -> Tensor:
     """x as a floating-point tensor: integers and bools become float32, as PyTorch's do."""
-    if x.__class__ is not tape._TensorClass:
+    if x.__class__ not in tensor_classes:
         tensor_of(x, name)
     if x.array.dtype.kind in "iub":
         return tape.wrap(x.array.astype(float32))
@@ -44,9 +45,9 @@ def floating(x: Any, name: str) -> Tensor:
 
 def operands(a: Any, b: Any, name: str) -> tuple[Tensor, Tensor]:
     """Both as tensors of one dtype, by PyTorch's rules of promotion."""
-    cls = tape._TensorClass
-    if a.__class__ is cls and b.__class__ is cls and a.array.dtype is b.array.dtype:
+    if a.__class__ in tensor_classes and b.__class__ in tensor_classes and a.array.dtype is b.array.dtype:
         return a, b
+    cls = tape._TensorClass
     if not isinstance(a, cls):
         a = _operand(a, b, name)
     if not isinstance(b, cls):

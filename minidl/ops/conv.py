@@ -28,13 +28,19 @@ def conv2d(
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Y[n,o,p,q] = BIAS[o] + Σ[c,r,s] X[n, c + o // (O // groups) * Cg, p * stride[0] + r * dilation[0] - padding[0], q * stride[1] + s * dilation[1] - padding[1]] * WEIGHT[o,c,r,s]
+    """Y[n,o,p,q] = BIAS[o] + Σ[c,r,s] WEIGHT[o,c,r,s] * X[n, o // (O // groups) * Cg + c,
+        p * stride[0] + r * dilation[0] - padding[0], q * stride[1] + s * dilation[1] - padding[1]]
 
-    O, Cg = WEIGHT.shape[0], WEIGHT.shape[1]
+    ∂L/∂X[n,c,h,w] = Σ[o,p,q,r,s] G[n,o,p,q] * WEIGHT[o, c - o // (O // groups) * Cg, r, s]
+        * [h == p * stride[0] + r * dilation[0] - padding[0]] * [w == q * stride[1] + s * dilation[1] - padding[1]]
+    ∂L/∂WEIGHT[o,c,r,s] = Σ[n,p,q] G[n,o,p,q] * X[n, o // (O // groups) * Cg + c,
+        p * stride[0] + r * dilation[0] - padding[0], q * stride[1] + s * dilation[1] - padding[1]]
     ∂L/∂BIAS[o] = Σ[n,p,q] G[n,o,p,q]
+    O = size(WEIGHT, 0)
+    Cg = size(WEIGHT, 1)
 
-    x: (N, C, H, W) or (C, H, W); weight: (O, C / groups, R, S); bias: (O); Y: (N, O, P, Q) with
-    P = ⌊(H + 2 padding - dilation (R - 1) - 1) / stride⌋ + 1. Outside the image x counts as 0.
+    x: (N, C, H, W) or (C, H, W); weight: (O, C / groups, R, S); bias: (O); Y: (N, O, P, Q) where
+    (P - 1) stride ≤ H + 2 padding - dilation (R - 1) - 1. Outside the image x counts as 0.
     padding: a number, one for each direction, "valid" (none) or "same" (P = H, stride 1 only). With groups, the
     channels fall into that many separate convolutions. The gradients are conv2d_input and conv2d_weight
     (LeCun et al. 1998; Dumoulin and Visin 2016 for the arithmetic of sizes).
@@ -71,32 +77,50 @@ def conv2d(
 
 
 def conv2d_input(
-    g: Tensor, weight: Tensor, size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
+    a: Tensor, weight: Tensor, size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> Tensor:
-    """Y = ∂L/∂X of conv2d, where ∂L/∂(its result) is G: the transposed convolution
+    """Y[n,c,h,w] = Σ[o,p,q,r,s] A[n,o,p,q] * WEIGHT[o, c - o // (O // groups) * Cg, r, s]
+        * [h == p * stride[0] + r * dilation[0] - padding[0]] * [w == q * stride[1] + s * dilation[1] - padding[1]]
 
-    g: (N, O, P, Q), weight: (O, C / groups, R, S), size = (H, W) of the input; Y: (N, C, H, W).
+    ∂L/∂A[n,o,p,q] = Σ[c,r,s] WEIGHT[o,c,r,s] * G[n, o // (O // groups) * Cg + c,
+        p * stride[0] + r * dilation[0] - padding[0], q * stride[1] + s * dilation[1] - padding[1]]
+    ∂L/∂WEIGHT[o,c,r,s] = Σ[n,p,q] A[n,o,p,q] * G[n, o // (O // groups) * Cg + c,
+        p * stride[0] + r * dilation[0] - padding[0], q * stride[1] + s * dilation[1] - padding[1]]
+    O = size(WEIGHT, 0)
+    Cg = size(WEIGHT, 1)
+
+    The derivative of conv2d by x, where A = ∂L/∂(its result): the transposed convolution.
+    a: (N, O, P, Q), weight: (O, C / groups, R, S), size = (H, W) of the input; Y: (N, C, H, W).
     """
     options = stride, padding, dilation, groups
     return record(
-        kernel(g).conv2d_input(g.array, weight.array, size, *options),
-        g, lambda G: conv2d(G, weight, None, *options),
-        weight, lambda G: conv2d_weight(G, g, weight.array.shape[2:], *options),
+        kernel(a).conv2d_input(a.array, weight.array, size, *options),
+        a, lambda G: conv2d(G, weight, None, *options),
+        weight, lambda G: conv2d_weight(G, a, weight.array.shape[2:], *options),
     )  # fmt: skip
 
 
 def conv2d_weight(
-    x: Tensor, g: Tensor, size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
+    x: Tensor, a: Tensor, size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> Tensor:
-    """Y = ∂L/∂WEIGHT of conv2d, where ∂L/∂(its result) is G
+    """Y[o,c,r,s] = Σ[n,p,q] A[n,o,p,q] * X[n, o // (O // groups) * Cg + c,
+        p * stride[0] + r * dilation[0] - padding[0], q * stride[1] + s * dilation[1] - padding[1]]
 
-    x: (N, C, H, W), g: (N, O, P, Q), size = (R, S) of the filter; Y: (O, C / groups, R, S).
+    ∂L/∂X[n,c,h,w] = Σ[o,p,q,r,s] A[n,o,p,q] * G[o, c - o // (O // groups) * Cg, r, s]
+        * [h == p * stride[0] + r * dilation[0] - padding[0]] * [w == q * stride[1] + s * dilation[1] - padding[1]]
+    ∂L/∂A[n,o,p,q] = Σ[c,r,s] G[o,c,r,s] * X[n, o // (O // groups) * Cg + c,
+        p * stride[0] + r * dilation[0] - padding[0], q * stride[1] + s * dilation[1] - padding[1]]
+    O = size(A, 1)
+    Cg = size(X, 1) // groups
+
+    The derivative of conv2d by weight, where A = ∂L/∂(its result).
+    x: (N, C, H, W), a: (N, O, P, Q), size = (R, S) of the filter; Y: (O, C / groups, R, S).
     """
     options = stride, padding, dilation, groups
     return record(
-        kernel(x).conv2d_weight(x.array, g.array, size, *options),
-        x, lambda G: conv2d_input(g, G, x.array.shape[2:], *options),
-        g, lambda G: conv2d(x, G, None, *options),
+        kernel(x).conv2d_weight(x.array, a.array, size, *options),
+        x, lambda G: conv2d_input(a, G, x.array.shape[2:], *options),
+        a, lambda G: conv2d(x, G, None, *options),
     )  # fmt: skip
 
 
@@ -150,9 +174,10 @@ def conv1d(
     dilation: int | tuple[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Y[n,o,p] = BIAS[o] + Σ[c,r] X[n, c + o // (O // groups) * Cg, p * stride + r * dilation - padding] * WEIGHT[o,c,r]
+    """Y[n,o,p] = BIAS[o] + Σ[c,r] WEIGHT[o,c,r] * X[n, o // (O // groups) * Cg + c, p * stride + r * dilation - padding]
 
-    O, Cg = WEIGHT.shape[0], WEIGHT.shape[1]
+    O = size(WEIGHT, 0)
+    Cg = size(WEIGHT, 1)
 
     x: (N, C, L) or (C, L); weight: (O, C / groups, R); bias: (O). A conv2d whose images are one row high.
     """

@@ -132,7 +132,7 @@ def pow(a: Tensor | Number, b: Tensor | Number) -> Tensor:
     """Y = A ** B
 
     ∂L/∂A = G * where(B == 0, 0, B * A ** (B - 1))
-    ∂L/∂B = G * Y * log(where((A == 0) & (B >= 0), 1, A))
+    ∂L/∂B = G * Y * log(where(A == 0 and B >= 0, 1, A))
 
     At A = 0 the derivative by B >= 0 is 0. Integers to a negative integer power: ValueError.
     """
@@ -319,6 +319,8 @@ def sign(x: Tensor) -> Tensor:
     """Y = sign(X)
 
     ∂L/∂X = 0 * G
+
+    -1, 0 or 1; 0 where X is NaN.
     """
     x = tensor_of(x, "sign")
     return record(kernel(x).sign(x.array), x, lambda G: _flat(G))
@@ -417,7 +419,7 @@ def where(condition: Tensor, a: Tensor | Number, b: Tensor | Number) -> Tensor:
 def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """Y = minimum(maximum(X, min), max)
 
-    ∂L/∂X = where((X >= min) & (X <= max), G, 0)
+    ∂L/∂X = where(min <= X <= max, G, 0)
 
     min, max: numbers or tensors, either may be None. Where min > max, Y = max. NaN stays NaN.
     """
@@ -472,7 +474,7 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
 def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """Y = minimum(maximum(X, min_val), max_val)
 
-    ∂L/∂X = where((X > min_val) & (X < max_val), G, 0)
+    ∂L/∂X = where(min_val < X < max_val, G, 0)
     """
     x = tensor_of(x, "hardtanh")
     if min_val >= max_val:
@@ -602,13 +604,13 @@ def isinf(x: Tensor) -> Tensor:
 
 
 def logical_and(a: Tensor, b: Tensor) -> Tensor:
-    """Y = (A != 0) & (B != 0)"""
+    """Y = A != 0 and B != 0"""
     broadcast("logical_and", tensor_of(a, "logical_and").shape, tensor_of(b, "logical_and").shape)
     return wrap(np.logical_and(a.array, b.array))
 
 
 def logical_or(a: Tensor, b: Tensor) -> Tensor:
-    """Y = (A != 0) | (B != 0)"""
+    """Y = A != 0 or B != 0"""
     broadcast("logical_or", tensor_of(a, "logical_or").shape, tensor_of(b, "logical_or").shape)
     return wrap(np.logical_or(a.array, b.array))
 
@@ -633,22 +635,22 @@ def _bits(name: str, a: Any, b: Any, ufunc: np.ufunc) -> Tensor:
 
 
 def bitwise_and(a: Tensor | Number, b: Tensor | Number) -> Tensor:
-    """Y = A & B"""
+    """Y = bitwise_and(A, B)"""
     return _bits("bitwise_and", a, b, np.bitwise_and)
 
 
 def bitwise_or(a: Tensor | Number, b: Tensor | Number) -> Tensor:
-    """Y = A | B"""
+    """Y = bitwise_or(A, B)"""
     return _bits("bitwise_or", a, b, np.bitwise_or)
 
 
 def bitwise_xor(a: Tensor | Number, b: Tensor | Number) -> Tensor:
-    """Y = A ^ B"""
+    """Y = bitwise_xor(A, B)"""
     return _bits("bitwise_xor", a, b, np.bitwise_xor)
 
 
 def bitwise_not(x: Tensor) -> Tensor:
-    """Y = ~X"""
+    """Y = bitwise_not(X)"""
     x = tensor_of(x, "bitwise_not")
     if x.array.dtype.kind not in "iub":
         raise TypeError(f"bitwise_not: works on bool and integer tensors, got {x.array.dtype.name}")

@@ -52,6 +52,8 @@ def _index_of(index: Any, name: str) -> tuple[Any, bool]:
 def getitem(x: Tensor, index: Any) -> Tensor:
     """Y = X[index]
 
+    ∂L/∂X = add_at(zeros_like(X), index, G)
+
     NumPy's rules: integers, slices, None and `...` give a view; index arrays and masks give a copy, and an element
     that is taken twice gets both gradients.
     """
@@ -80,9 +82,12 @@ def _place(g: Tensor, at: Any, shape: tuple[int, ...], basic: bool) -> Tensor:
 
 
 def index_put(x: Tensor, index: Any, value: Any) -> Tensor:
-    """Y = X with Y[index] = VALUE
+    """Y = put(X, index, VALUE)
 
-    ∂L/∂X = G with 0 at index, ∂L/∂VALUE = G[index]. What `x[index] = value` records.
+    ∂L/∂X = put(G, index, 0)
+    ∂L/∂VALUE = G[index]
+
+    X with VALUE at index: what `x[index] = value` records.
     """
     x = tensor_of(x, "index_put")
     at, _ = _index_of(index, "index assignment")
@@ -186,9 +191,9 @@ def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor
 
 
 def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
-    """Y = the slices of X along dim that index (1-D, int64) names
+    """Y[...,i] = X[...,INDEX[i]]
 
-    A copy.
+    The slices of x along dim that index (1-D, int64) names. A copy.
     """
     x = tensor_of(x, "index_select")
     index = integers(index, "index_select", "index")
@@ -201,9 +206,9 @@ def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
 
 
 def masked_select(x: Tensor, mask: Tensor) -> Tensor:
-    """Y = the elements of X where mask is true, in order (1-D)
+    """Y = extract(MASK, X)
 
-    mask: bool, broadcast with x.
+    The elements of x where mask is true, in order (1-D). mask: bool, broadcast with x.
     """
     x, mask = tensor_of(x, "masked_select"), tensor_of(mask, "masked_select")
     if mask.array.dtype.kind != "b":
@@ -228,9 +233,9 @@ def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 
 def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
-    """Y[k] = the index of the k-th element that is not 0
+    """Y = argwhere(X)
 
-    int64 of shape (count, dimensions); as_tuple: one 1-D tensor a dimension instead.
+    The indices of the elements that are not 0, in order: int64 of shape (count, dimensions); as_tuple: one 1-D tensor a dimension instead.
     """
     x = tensor_of(x, "nonzero")
     if as_tuple:
@@ -241,7 +246,7 @@ def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
 def embedding(x: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
     """Y[...,j] = WEIGHT[X[...],j]
 
-    ∂L/∂WEIGHT[i,j] = Σ[n] (G[n,j] if X[n] == i else 0)
+    ∂L/∂WEIGHT[i,j] = Σ[...] G[...,j] * [X[...] == i and i != padding_idx]
 
     x: indices (int64) of any shape; weight: (V, D); Y: (*x.shape, D). The row padding_idx gets no gradient.
     """

@@ -58,8 +58,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Y[...,k] = Σ[j] X[...,j] * WEIGHT[k,j] + BIAS[k]
 
     ∂L/∂X[...,j] = Σ[k] G[...,k] * WEIGHT[k,j]
-    ∂L/∂WEIGHT[k,j] = Σ[n] G[n,k] * X[n,j]
-    ∂L/∂BIAS[k] = Σ[n] G[n,k]
+    ∂L/∂WEIGHT[k,j] = Σ[...] G[...,k] * X[...,j]
+    ∂L/∂BIAS[k] = Σ[...] G[...,k]
 
     x: (..., J), weight: (K, J), bias: (K) or None, Y: (..., K).
     """

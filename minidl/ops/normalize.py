@@ -55,12 +55,12 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Y[n,c,i] = (X[n,c,i] - μ[c]) / sqrt(σ²[c] + eps) * WEIGHT[c] + BIAS[c]
+    """Y[n,c,...] = (X[n,c,...] - μ[c]) / sqrt(σ²[c] + eps) * WEIGHT[c] + BIAS[c]
 
-    μ[c] = mean[n,i] X[n,c,i]
-    σ²[c] = mean[n,i] (X[n,c,i] - μ[c]) ** 2
+    μ[c] = mean[n,...] X[n,c,...] if training else RUNNING_MEAN[c]
+    σ²[c] = mean[n,...] (X[n,c,...] - μ[c]) ** 2 if training else RUNNING_VAR[c]
 
-    x: (N, C, ...); i runs over the dimensions after the channels. In training μ and σ² are the batch's, and the
+    x: (N, C, ...). In training μ and σ² are the batch's, and the
     running ones move towards them: r ← (1 - momentum) r + momentum (μ, or the unbiased variance). Otherwise μ and σ²
     are the running ones. A composition (Ioffe and Szegedy 2015, algorithm 1).
     """

@@ -48,10 +48,14 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    """Y[n,c,p,q] = max[r:kernel_size[0], s:kernel_size[1]] X[n, c, p * stride[0] + r * dilation[0] - padding[0], q * stride[1] + s * dilation[1] - padding[1]]
+    """Y[n,c,p,q] = max[r < kernel_size[0], s < kernel_size[1]] X[n, c,
+        p * stride[0] + r * dilation[0] - padding[0], q * stride[1] + s * dilation[1] - padding[1]]
 
-    x: (N, C, H, W) or (C, H, W). stride: None is kernel_size. The gradient goes to the first largest element of each
-    window. return_indices: also its place in the flattened image (int64). ceil_mode: the last window may hang over.
+    ∂L/∂X[n,c,h,w] = Σ[p, q, r < kernel_size[0], s < kernel_size[1]] G[n,c,p,q] * [X[n,c,h,w] == Y[n,c,p,q]]
+        * [h == p * stride[0] + r * dilation[0] - padding[0]] * [w == q * stride[1] + s * dilation[1] - padding[1]]
+
+    x: (N, C, H, W) or (C, H, W). stride: None is kernel_size. Of several largest elements of a window the first
+    gets the gradient. return_indices: also its place in the flattened image (int64). ceil_mode: the last window may hang over.
     """
     if tensor_of(x, "max_pool2d").array.ndim == 3:
         y = max_pool2d(unsqueeze(x, 0), kernel_size, stride, padding, dilation, ceil_mode, return_indices)
@@ -79,7 +83,15 @@ def avg_pool2d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:
-    """Y[n,c,p,q] = Σ[r:kernel_size[0], s:kernel_size[1]] X[n, c, p * stride[0] + r - padding[0], q * stride[1] + s - padding[1]] / count[p,q]
+    """Y[n,c,p,q] = Σ[r < kernel_size[0], s < kernel_size[1]] X[n, c,
+        p * stride[0] + r - padding[0], q * stride[1] + s - padding[1]] / count[p,q]
+
+    ∂L/∂X[n,c,h,w] = Σ[p, q, r < kernel_size[0], s < kernel_size[1]] G[n,c,p,q] / count[p,q]
+        * [h == p * stride[0] + r - padding[0]] * [w == q * stride[1] + s - padding[1]]
+    count[p,q] = Σ[r < kernel_size[0], s < kernel_size[1]]
+        [-e * padding[0] <= p * stride[0] + r - padding[0] < size(X, 2) + e * padding[0]]
+        * [-e * padding[1] <= q * stride[1] + s - padding[1] < size(X, 3) + e * padding[1]]
+    e = 1 if count_include_pad else 0
 
     x: (N, C, H, W) or (C, H, W). stride: None is kernel_size. count[p,q]: the elements of the window, those of the
     padding with them unless count_include_pad is False. ceil_mode: the last window may hang over.
@@ -124,7 +136,7 @@ def max_pool1d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
-    """Y[n,c,p] = max[r:kernel_size] X[n, c, p * stride + r * dilation - padding]
+    """Y[n,c,p] = max[r < kernel_size] X[n, c, p * stride + r * dilation - padding]
 
     x: (N, C, L) or (C, L). A max_pool2d of images one row high.
     """
@@ -141,7 +153,10 @@ def avg_pool1d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:
-    """Y[n,c,p] = Σ[r:kernel_size] X[n, c, p * stride + r - padding] / count[p]
+    """Y[n,c,p] = Σ[r < kernel_size] X[n, c, p * stride + r - padding] / count[p]
+
+    count[p] = Σ[r < kernel_size] [-e * padding <= p * stride + r - padding < size(X, 2) + e * padding]
+    e = 1 if count_include_pad else 0
 
     x: (N, C, L) or (C, L). An avg_pool2d of images one row high.
     """

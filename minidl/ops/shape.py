@@ -95,9 +95,11 @@ def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 
 
 def permute(x: Tensor, *dims: Any) -> Tensor:
-    """Y = X with its dimensions in the order dims
+    """Y = permute(X, dims)
 
-    Y.shape[k] = X.shape[dims[k]]; a view.
+    ∂L/∂X = permute(G, inverse(dims))
+
+    Dimension k of Y is dimension dims[k] of X; a view.
     """
     x = tensor_of(x, "permute")
     order = sizes_of(dims, "permute")
@@ -109,9 +111,11 @@ def permute(x: Tensor, *dims: Any) -> Tensor:
 
 
 def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
-    """Y = X with dimensions dim0 and dim1 exchanged
+    """Y[...,j,i] = X[...,i,j]
 
-    A view.
+    ∂L/∂X[...,i,j] = G[...,j,i]
+
+    Dimensions dim0 (i) and dim1 (j) are exchanged; a view.
     """
     x = tensor_of(x, "transpose")
     i, j = dim_of(dim0, x.array.ndim, "transpose"), dim_of(dim1, x.array.ndim, "transpose")
@@ -163,9 +167,11 @@ def unsqueeze(x: Tensor, dim: int) -> Tensor:
 
 
 def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """Y = X repeated to the given shape
+    """Y[...] = X[...]
 
-    A read-only view; the tape sums the gradient over the repetitions.
+    ∂L/∂X[...] = G[...]
+
+    X repeated to the given shape, a read-only view; the tape sums the gradient over the repetitions.
     """
     x = tensor_of(x, "broadcast_to")
     sizes = sizes_of((tuple(shape),), "broadcast_to")
@@ -177,9 +183,9 @@ def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def expand(x: Tensor, *sizes: Any) -> Tensor:
-    """Y = X repeated to the given sizes
+    """Y[...] = X[...]
 
-    -1 keeps a dimension's size. A read-only view; the tape sums the gradient over the repetitions.
+    X repeated to the given sizes. -1 keeps a dimension's size. A read-only view; the tape sums the gradient over the repetitions.
     """
     x = tensor_of(x, "expand")
     new, old = sizes_of(sizes, "expand"), x.array.shape
@@ -195,9 +201,9 @@ def expand(x: Tensor, *sizes: Any) -> Tensor:
 
 
 def repeat(x: Tensor, *sizes: Any) -> Tensor:
-    """Y = X laid side by side, sizes[k] times along dimension k
+    """Y = tile(X, sizes)
 
-    A copy (np.tile); a composition of expand and reshape.
+    X laid side by side, sizes[k] times along dimension k. A copy (np.tile); a composition of expand and reshape.
     """
     x = tensor_of(x, "repeat")
     times, shape = sizes_of(sizes, "repeat"), x.array.shape
@@ -210,9 +216,11 @@ def repeat(x: Tensor, *sizes: Any) -> Tensor:
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Y = the tensors one after another along dim
+    """Y = concatenate(TENSORS, dim)
 
-    Sizes must agree in the other dimensions. Each gets its own slice of the gradient.
+    ∂L/∂X_k = narrow(G, dim, start_k, size(X_k, dim))
+
+    The tensors X_k one after another along dim, each from start_k on. Sizes must agree in the other dimensions. Each gets its own slice of the gradient.
     """
     xs = promote_all(tensors, "cat")
     axis = dim_of(dim, xs[0].array.ndim, "cat")
@@ -238,9 +246,9 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Y = the tensors side by side along a new dimension dim
+    """Y = stack(TENSORS, dim)
 
-    All of one shape; a composition of unsqueeze and cat.
+    The tensors side by side along a new dimension dim. All of one shape; a composition of unsqueeze and cat.
     """
     xs = promote_all(tensors, "stack")
     for i, x in enumerate(xs):
@@ -253,7 +261,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
     """Y[...,i] = X[...,start + i]
 
-    ∂L/∂X[...,i] = G[...,i - start] if (i >= start) & (i < start + length) else 0
+    ∂L/∂X[...,i] = G[...,i - start] if start <= i < start + length else 0
 
     A view of `length` elements along dim.
     """
@@ -275,9 +283,9 @@ def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
 
 
 def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """Y_k = the k-th piece of X along dim
+    """Y_k[...,i] = X[...,start_k + i]
 
-    Views. split_size: the pieces' size (the last may be smaller), or a list of sizes that add up to the whole.
+    The pieces of X along dim, each from start_k on. Views. split_size: the pieces' size (the last may be smaller), or a list of sizes that add up to the whole.
     """
     x = tensor_of(x, "split")
     axis = dim_of(dim, x.array.ndim, "split")
@@ -298,9 +306,9 @@ def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Ten
 
 
 def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
-    """Y_k = the k-th of (at most) `chunks` pieces of X along dim
+    """Y_k[...,i] = X[...,start_k + i]
 
-    Views of size ceil(n / chunks), the last may be smaller.
+    At most `chunks` pieces of X along dim, each from start_k on. Views of size ceil(n / chunks), the last may be smaller.
     """
     x = tensor_of(x, "chunk")
     if chunks < 1:
@@ -310,7 +318,7 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """Y_k = X[...,k]
+    """Y_k[...] = X[...,k]
 
     Views, one for each index of dim, without that dimension.
     """
@@ -322,9 +330,11 @@ def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def flip(x: Tensor, *dims: Any) -> Tensor:
-    """Y = X with the order along dims reversed
+    """Y[...,i] = X[...,size(i) - 1 - i]
 
-    ∂L/∂X = flip(G, dims). A copy, as PyTorch's.
+    ∂L/∂X[...,i] = G[...,size(i) - 1 - i]
+
+    The order along dims is reversed. A copy, as PyTorch's.
     """
     x = tensor_of(x, "flip")
     axes = tuple(dim_of(d, x.array.ndim, "flip") for d in sizes_of(dims, "flip"))
@@ -334,8 +344,11 @@ def flip(x: Tensor, *dims: Any) -> Tensor:
 
 
 def roll(x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
-    """Y = X moved on by shifts along dims, what falls off the end coming in at the start
+    """Y[...,i] = X[...,(i - shifts) % size(i)]
 
+    ∂L/∂X[...,i] = G[...,(i + shifts) % size(i)]
+
+    What falls off the end comes in at the start; several shifts, one for each of dims, are done one after the other.
     Without dims the flattened tensor is rolled.
     """
     x = tensor_of(x, "roll")
@@ -375,8 +388,13 @@ def triu(x: Tensor, diagonal: int = 0) -> Tensor:
 
 
 def diag(x: Tensor, diagonal: int = 0) -> Tensor:
-    """Y = the matrix with X on its diagonal, or the diagonal of the matrix X
+    """M[i,j] = v[min(i, j)] * [j - i == diagonal]
 
+    v[i] = M[i - min(diagonal, 0), i + max(diagonal, 0)]
+    ∂L/∂v[i] = G[i - min(diagonal, 0), i + max(diagonal, 0)]
+    ∂L/∂M[i,j] = G[min(i, j)] * [j - i == diagonal]
+
+    A vector v becomes the square matrix M that has it on a diagonal, a matrix M the vector v of its diagonal.
     diagonal: 0 the main one, above it positive, below negative.
     """
     x = tensor_of(x, "diag")
@@ -406,9 +424,10 @@ def _pad(x: Tensor, low: tuple[int, ...], high: tuple[int, ...], value: float) -
 
 
 def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
-    """Y[...,i] = X[...,i - low] if (i >= low) & (i < low + n) else value
+    """Y[...,i] = X[...,i - low] if low <= i < low + size(X, -1) else value
 
     ∂L/∂X[...,i] = G[...,i + low]
+    low = pad[0]
 
     pad: (low, high) of the last dimension, then of the one before it, ...; negative numbers cut. mode: "constant".
     """

@@ -31,18 +31,14 @@ class Dataset(Generic[T]):
     """Examples by number: subclasses define `__getitem__(index)` and, for samplers, `__len__()`."""
 
     def __getitem__(self, index: Any) -> T:
-        raise NotImplementedError(
-            f"{type(self).__name__}: define __getitem__(self, index), which returns one example"
-        )
+        raise NotImplementedError(f"{type(self).__name__}: define __getitem__(self, index), which returns one example")
 
     def __add__(self, other: Dataset[Any]) -> ConcatDataset:
         return ConcatDataset([self, other])
 
 
 class TensorDataset(Dataset[tuple[Tensor, ...]]):
-    """Tensors of equal first size; example i is `(t[i] for t in tensors)`. Raises ValueError if sizes
-    differ.
-    """
+    """Tensors of equal first size; example i is `(t[i] for t in tensors)`. ValueError if the sizes differ."""
 
     def __init__(self, *tensors: Tensor) -> None:
         if not tensors:
@@ -81,16 +77,12 @@ class Subset(Dataset[T]):
         return len(self.indices)
 
     def gather(self, index: np.ndarray) -> Any:
-        """The batch of these examples: one gather of the data set behind it, or a collation of its
-        examples.
-        """
+        """The batch of these examples: as the data set behind it makes batches."""
         return fetch(self.dataset, [self.indices[i] for i in index.tolist()], None)
 
 
 class ConcatDataset(Dataset[T]):
-    """Data sets one after the other. Raises ValueError for none; `datasets`, and `cumulative_sizes` of their
-    lengths.
-    """
+    """Data sets one after the other: `datasets`, and the running sums of their lengths, `cumulative_sizes`."""
 
     def __init__(self, datasets: Iterable[Dataset[T]]) -> None:
         self.datasets = list(datasets)
@@ -113,8 +105,10 @@ class ConcatDataset(Dataset[T]):
 def random_split(
     dataset: Dataset[T], lengths: Sequence[int | float], generator: random.Generator | None = None
 ) -> list[Subset[T]]:
-    """Disjoint random subsets of the given lengths, or fractions that add up to 1 (what rounding down leaves
-    is dealt out in turn).
+    """Disjoint random subsets of the given lengths.
+
+    lengths: whole numbers that add up to the data set's length, or fractions that add up to 1 (each part is
+    rounded down, and what is left is dealt out in turn).
 
     Raises ValueError if the lengths do not add up to the data set's. For classes in equal shares see
     `minidl.data.split_rows`.
@@ -128,15 +122,12 @@ def random_split(
             counts[i % len(counts)] += 1
         for i, count in enumerate(counts):
             if count == 0:
-                warnings.warn(
-                    f"random_split: part {i} is empty ({lengths[i]:g} of {n} examples)", stacklevel=2
-                )
+                warnings.warn(f"random_split: part {i} is empty ({lengths[i]:g} of {n} examples)", stacklevel=2)
     else:
         counts = [int(count) for count in lengths]
     if sum(counts) != n:
         raise ValueError(
-            f"random_split: lengths {list(lengths)} add up to {sum(counts)}; expected {n}, the data "
-            "set's length"
+            f"random_split: lengths {list(lengths)} add up to {sum(counts)}; expected {n}, the data set's length"
         )
     order = random.permutation(n, generator).tolist()
     ends = list(itertools.accumulate(counts))
@@ -207,9 +198,7 @@ class RandomSampler(Sampler[int]):
 
 
 class BatchSampler(Sampler[list[int]]):
-    """Lists of `batch_size` indices of `sampler`; a shorter last one is left out with `drop_last`. Raises
-    ValueError for other types.
-    """
+    """Lists of `batch_size` indices of `sampler`; a shorter last one is left out with `drop_last`."""
 
     def __init__(self, sampler: Iterable[int], batch_size: int, drop_last: bool) -> None:
         _check_batch_size(batch_size, "BatchSampler")
@@ -268,10 +257,21 @@ def default_collate(batch: Sequence[Any]) -> Any:
     )
 
 
+def default_convert(example: Any) -> Any:
+    """One example as tensors: arrays become tensors, also inside of tuples, lists and mappings; the rest stays."""
+    if isinstance(example, (np.ndarray, np.generic)) and example.dtype.kind in "fiub":
+        return wrap(np.asarray(example))
+    if isinstance(example, Mapping):
+        return {key: default_convert(value) for key, value in example.items()}
+    if isinstance(example, tuple) and hasattr(example, "_fields"):
+        return type(example)(*map(default_convert, example))
+    if isinstance(example, Sequence) and not isinstance(example, (str, bytes)):
+        return [default_convert(value) for value in example]
+    return example
+
+
 def fetch(dataset: Any, index: Sequence[int] | np.ndarray, collate: Callable[[list[Any]], Any] | None) -> Any:
-    """The batch of these indices: by `dataset.gather` if it has one and nothing else is asked for, or example
-    by example.
-    """
+    """The batch of these indices: by `dataset.gather` if nothing speaks against it, or example by example."""
     if collate is None and _gathers(dataset):
         return dataset.gather(np.asarray(index, np.int64))
     if isinstance(index, np.ndarray):
@@ -284,9 +284,7 @@ def fetch(dataset: Any, index: Sequence[int] | np.ndarray, collate: Callable[[li
 
 
 def _gathers(dataset: Any) -> bool:
-    """Whether `gather` speaks for `__getitem__`: a subclass that defines only the latter means something else
-    by an example.
-    """
+    """Whether `gather` speaks for `__getitem__`: a subclass with its own `__getitem__` means other examples."""
     for cls in type(dataset).__mro__:
         if "gather" in vars(cls):
             return True
@@ -332,15 +330,11 @@ class DataLoader(Generic[T]):
         if timeout < 0:
             raise ValueError(f"DataLoader: timeout={timeout}; expected 0 or more")
         if sampler is not None and shuffle:
-            raise ValueError(
-                "DataLoader: sampler and shuffle=True exclude each other; the sampler decides the order"
-            )
+            raise ValueError("DataLoader: sampler and shuffle=True exclude each other; the sampler decides the order")
         if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
             raise ValueError("DataLoader: batch_sampler excludes batch_size, shuffle, sampler and drop_last")
         if batch_size is None and drop_last:
-            raise ValueError(
-                "DataLoader: batch_size=None gives single examples, so there is no last batch to drop"
-            )
+            raise ValueError("DataLoader: batch_size=None gives single examples, so there is no last batch to drop")
         if sampler is None:
             sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
         if batch_sampler is not None:
@@ -370,7 +364,7 @@ class DataLoader(Generic[T]):
 
     def __iter__(self) -> Iterator[Any]:
         if self.batch_sampler is None:
-            convert = self.collate_fn or (lambda example: example)
+            convert = self.collate_fn or default_convert
             return (convert(self.dataset[i]) for i in self.sampler)
         return (fetch(self.dataset, batch, self.collate_fn) for batch in self.batch_sampler)
 
@@ -388,6 +382,4 @@ def _length(dataset: Any, who: str) -> int:
     try:
         return len(dataset)
     except TypeError:
-        raise TypeError(
-            f"{who}: {type(dataset).__name__} has no length; define __len__(self) in it"
-        ) from None
+        raise TypeError(f"{who}: {type(dataset).__name__} has no length; define __len__(self) in it") from None

@@ -1,0 +1,233 @@
+"""The command line's options, and one sentence for each wrong one."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib.metadata
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+__all__ = ["UsageError", "parse", "version"]
+
+TRAIN_EXAMPLES = """\
+examples:
+  minidl train                                        handwritten digits, in a few seconds
+  minidl train --data mnist --model cnn               MNIST, fetched on first use
+  minidl train --data wine.csv --label quality        a table of your own
+  minidl train --resume runs/mnist-cnn-001            go on after an interruption
+"""
+
+
+class UsageError(Exception):
+    """Bad input on the command line: one sentence, exit code 2."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with sentences instead of usage dumps, and no guessing of abbreviations."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("allow_abbrev", False)
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("argument_default", argparse.SUPPRESS)
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        message = message.removeprefix("argument ").replace(": expected", " is without its value: expected")
+        raise UsageError(f"{self.prog}: {message} (see {self.prog} --help)")
+
+    def option_names(self) -> list[str]:
+        return [name for action in self._actions for name in action.option_strings]
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options given (and only those: what is not given is absent), with `.command`.
+
+    Raises:
+        UsageError: an unknown option or command, or a value that does not fit.
+    """
+    parser, commands = build_parser()
+    first = arguments[0] if arguments else "--help"
+    if not first.startswith("-") and first not in commands:
+        near = difflib.get_close_matches(first, commands, 1, 0.5)
+        hint = f"did you mean {near[0]!r}?" if near else "expected train, eval, predict or doctor"
+        raise UsageError(f"minidl: there is no command {first!r}; {hint}")
+    options, unknown = parser.parse_known_args(list(arguments))
+    chosen = commands.get(getattr(options, "command", ""), parser)
+    if unknown:
+        name = unknown[0].split("=")[0]
+        near = difflib.get_close_matches(name, chosen.option_names(), 1, 0.5)
+        hint = f"did you mean {near[0]}?" if near else f"see {chosen.prog} --help"
+        what = "option" if name.startswith("-") else "argument"
+        raise UsageError(f"{chosen.prog}: there is no {what} {name!r}; {hint}")
+    return options
+
+
+def build_parser() -> tuple[Parser, dict[str, Parser]]:
+    """The parser, and those of the commands by name."""
+    parser = Parser(
+        "minidl", description="Deep learning from scratch: train small networks, and see every formula that runs."
+    )
+    parser.add_argument("--version", action="version", version=f"minidl {version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+
+    train = commands.add_parser("train", help="train a model", description="Train a model.", epilog=TRAIN_EXAMPLES)
+    data = train.add_argument_group("data")
+    data.add_argument(
+        "--data", metavar="WHAT", help="digits (default), mnist, fashion-mnist, a folder of IDX files, or a CSV file"
+    )
+    data.add_argument(
+        "--label", metavar="COLUMN", help="the CSV's label column, by name or number from 0 (default: the last)"
+    )
+    data.add_argument(
+        "--task",
+        type=choice("auto", "classification", "regression"),
+        metavar="KIND",
+        help="for CSV: classification, regression, or auto (default), which looks at the labels",
+    )
+    data.add_argument(
+        "--missing",
+        type=choice("error", "drop", "mean", "median"),
+        metavar="WAY",
+        help="missing values in a CSV: error (default), drop their rows, or fill with the mean or median",
+    )
+    data.add_argument(
+        "--augment-shift", type=whole(0), metavar="PIXELS", help="shift each training image by up to so many pixels"
+    )
+    model = train.add_argument_group("model")
+    model.add_argument("--model", type=choice("linear", "mlp", "cnn", "lenet5"), help="linear, mlp, cnn or lenet5")
+    model.add_argument(
+        "--hidden", type=sizes, nargs="+", metavar="UNITS", help="units of the hidden layers: --hidden 256 128"
+    )
+    model.add_argument(
+        "--activation",
+        type=choice("relu", "tanh", "sigmoid", "gelu", "silu", "elu", "leaky_relu"),
+        metavar="NAME",
+        help="of the mlp: relu (default), tanh, sigmoid, gelu, silu, elu, leaky_relu",
+    )
+    model.add_argument(
+        "--dropout", type=number(0, below=1), metavar="SHARE", help="of hidden units switched off, 0 to below 1"
+    )
+    learning = train.add_argument_group("learning")
+    learning.add_argument("--loss", type=choice("cross-entropy", "mse"), help="cross-entropy or mse")
+    learning.add_argument("--optimizer", type=choice("gd", "sgd", "adam", "adamw"), help="gd, sgd, adam or adamw")
+    learning.add_argument("--lr", type=number(above=0), metavar="RATE", help="learning rate")
+    learning.add_argument("--momentum", type=number(0, below=1), metavar="SHARE", help="for sgd")
+    learning.add_argument("--weight-decay", type=number(0), metavar="FACTOR", help="as the optimizer applies it")
+    learning.add_argument("--l1", type=number(0), metavar="FACTOR", help="adds FACTOR * Σ|w| to the loss")
+    learning.add_argument("--l2", type=number(0), metavar="FACTOR", help="adds FACTOR/2 * Σw² to the loss")
+    learning.add_argument(
+        "--schedule", type=choice("none", "cosine", "step"), help="of the learning rate: none, cosine or step"
+    )
+    learning.add_argument("--epochs", type=whole(1), metavar="N", help="passes over the training part")
+    learning.add_argument("--batch-size", type=whole(1), metavar="N", help="examples a step")
+    learning.add_argument(
+        "--patience", type=whole(1), metavar="N", help="stop after N epochs without a better validation loss"
+    )
+    running = train.add_argument_group("running")
+    running.add_argument(
+        "--seed", type=whole(0, 2**63), metavar="N", help="of weights, split, order, dropout (default 0)"
+    )
+    running.add_argument("--out", metavar="FOLDER", help="run folder (default runs/DATA-MODEL-NNN)")
+    running.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, with its own options")
+    machine(running)
+
+    evaluation = commands.add_parser(
+        "eval", help="measure a trained model", description="Measure a trained model on its test part."
+    )
+    evaluation.add_argument("run", metavar="RUN", help="the run folder")
+    machine(evaluation)
+
+    prediction = commands.add_parser(
+        "predict", help="apply a trained model", description="Apply a trained model to images or tables."
+    )
+    prediction.add_argument("run", metavar="RUN", help="the run folder")
+    prediction.add_argument(
+        "inputs", metavar="IMAGE-OR-CSV", nargs="+", help="image files, or CSV files with the model's columns"
+    )
+    machine(prediction)
+
+    commands.add_parser(
+        "doctor",
+        help="say what is there, what is missing and what to type",
+        description="Say what is there, what is missing and what to type.",
+    )
+    return parser, dict(commands.choices)
+
+
+def version() -> str:
+    """The installed version; a checkout that was never installed has none."""
+    try:
+        return importlib.metadata.version("minidl")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def machine(parser: Any) -> None:
+    """Options of every command that computes."""
+    parser.add_argument(
+        "--threads", type=whole(1, 1024), metavar="N", help="CPU threads (the result does not depend on them)"
+    )
+    parser.add_argument(
+        "--backend", type=choice("native", "reference"), help="native (C++, default) or reference (NumPy)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print the result only")
+
+
+def choice(*names: str) -> Callable[[str], str]:
+    """A type for argparse: one of these words."""
+
+    def convert(text: str) -> str:
+        if text.lower() in names:
+            return text.lower()
+        near = difflib.get_close_matches(text.lower(), names, 1, 0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected {', '.join(names[:-1])} or {names[-1]}"
+        raise argparse.ArgumentTypeError(f"{text!r} is unknown; {hint}")
+
+    return convert
+
+
+def whole(low: int, below: int | None = None) -> Callable[[str], int]:
+    """A type for argparse: a whole number from `low` on."""
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number such as {max(low, 1)}") from None
+        if value < low or (below is not None and value >= below):
+            raise argparse.ArgumentTypeError(
+                f"got {text}, expected a whole number of at least {low}" + (f" and below {below}" if below else "")
+            )
+        return value
+
+    return convert
+
+
+def number(
+    low: float | None = None, *, above: float | None = None, below: float | None = None
+) -> Callable[[str], float]:
+    """A type for argparse: a finite number in a range."""
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        limits = [
+            ("at least", low, low is None or value >= low),
+            ("above", above, above is None or value > above),
+            ("below", below, below is None or value < below),
+        ]
+        if not math.isfinite(value) or not all(kept for _, _, kept in limits):
+            words = " and ".join(f"{word} {limit:g}" for word, limit, _ in limits if limit is not None)
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected a number {words}")
+        return value
+
+    return convert
+
+
+def sizes(text: str) -> list[int]:
+    """A type for argparse: sizes, "256" or "256,128"."""
+    return [whole(1)(part) for part in text.replace(",", " ").split()]

@@ -1,0 +1,109 @@
+"""Pooling layers. The formulas and derivatives: `minidl.nn.functional.max_pool2d` and its kin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidl._tensor import Tensor
+from minidl.nn import functional as F
+from minidl.nn.module import Module
+
+Size = Any  # an int, or one int for each spatial dimension
+
+
+class _MaxPool(Module):
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size = None,
+        padding: Size = 0,
+        dilation: Size = 1,
+        *,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__()
+        self.kernel_size, self.padding, self.dilation, self.ceil_mode = (
+            kernel_size,
+            padding,
+            dilation,
+            ceil_mode,
+        )
+        self.stride = kernel_size if stride is None else stride
+
+    def extra_repr(self) -> str:
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
+        )
+
+
+class MaxPool1d(_MaxPool):
+    """(N, C, L) -> (N, C, M): the largest value of each window; `stride` is `kernel_size` by default, padding
+    counts as -Inf.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.max_pool1d(input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+
+
+class MaxPool2d(_MaxPool):
+    """(N, C, H, W) -> (N, C, P, Q): the largest value of each window; `stride` is `kernel_size` by default,
+    padding counts as -Inf.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.max_pool2d(input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+
+
+class _AvgPool(Module):
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size = None,
+        padding: Size = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__()
+        self.kernel_size, self.padding = kernel_size, padding
+        self.stride = kernel_size if stride is None else stride
+        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool1d(_AvgPool):
+    """(N, C, L) -> (N, C, M): the mean of each window; `count_include_pad=False` leaves the padding out of
+    the mean.
+    """
+
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size = None,
+        padding: Size = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__(_single(kernel_size), None, _single(padding), ceil_mode, count_include_pad)
+        self.stride = self.kernel_size if stride is None else _single(stride)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.avg_pool1d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+
+
+class AvgPool2d(_AvgPool):
+    """(N, C, H, W) -> (N, C, P, Q): the mean of each window; `count_include_pad=False` leaves the padding out
+    of the mean.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.avg_pool2d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+
+
+def _single(size: Size) -> tuple[int, ...]:
+    return (size,) if isinstance(size, int) else tuple(size)
+
+
+__all__ = ["AvgPool1d", "AvgPool2d", "MaxPool1d", "MaxPool2d"]

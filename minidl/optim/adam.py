@@ -1,0 +1,123 @@
+"""Adam and AdamW: step sizes from running means of the gradient and of its square."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from minidl._creation import zeros_like
+from minidl._tensor import Tensor
+from minidl.kernels import kernel
+from minidl.optim.optimizer import Group, InPlace, Optimizer, gradients_of, require
+
+
+class Adam(Optimizer):
+    """g ← -g if maximize else g
+    g ← g + weight_decay * w
+    m ← β1 * m + (1 - β1) * g
+    v ← β2 * v + (1 - β2) * g**2
+    m̂ ← m / (1 - β1**t)
+    v̂ ← v / (1 - β2**t)
+    w ← w - lr * m̂ / (sqrt(v̂) + eps)
+
+    w a parameter, g its gradient, m and v start at 0, t = 1, 2, ... is the parameter's own count of steps.
+    The state keeps them as "exp_avg", "exp_avg_sq" and "step".
+
+    lr            step size, above 0: about how far a parameter moves in one step
+    betas         (β1, β2), each in [0, 1): how slowly m and v forget
+    eps           keeps the division finite, 0 or more
+    weight_decay  λ of an L2 penalty; Adam divides its gradient too, which weakens it where gradients are
+    large maximize      climbs instead
+
+    Source: Kingma & Ba 2015, algorithm 1. `amsgrad` does not exist here and is refused.
+    """
+
+    decoupled = False
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, {**options, "amsgrad": amsgrad, "maximize": maximize})
+
+    def check(self, group: Group) -> None:
+        name = type(self).__name__
+        betas = group["betas"]
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise ValueError(f"{name}: betas is {betas!r}, expected two numbers, such as (0.9, 0.999)")
+        for option, beta in zip(("beta1", "beta2"), betas, strict=True):
+            require(name, option, beta, lambda x: 0 <= x < 1, "a number from 0 to below 1")
+        require(name, "eps", group["eps"], lambda x: x >= 0, "a number of 0 or more, such as 1e-8")
+        require(name, "weight_decay", group["weight_decay"], lambda x: x >= 0, "a number of 0 or more")
+        if group["amsgrad"]:
+            raise NotImplementedError(f"{name}: amsgrad=True is not supported; leave it False")
+
+    def update(self, group: Group) -> None:
+        together: dict[Any, list[Tensor]] = {}  # one kernel call takes one dtype and one count of steps
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            state = self.state[p]
+            if not state:
+                state.update(step=0, exp_avg=zeros_like(p.detach()), exp_avg_sq=zeros_like(p.detach()))
+            state["step"] += 1
+            together.setdefault((state["step"], p.array.__class__, p.array.dtype), []).append(p)
+        beta1, beta2 = group["betas"]
+        for (step, *_), params in together.items():
+            states = [self.state[p] for p in params]
+            with InPlace(params) as arrays:
+                kernel(params[0]).adam_step(
+                    arrays,
+                    gradients_of(params, group["maximize"]),
+                    [state["exp_avg"].array for state in states],
+                    [state["exp_avg_sq"].array for state in states],
+                    step,
+                    group["lr"],
+                    beta1,
+                    beta2,
+                    group["eps"],
+                    group["weight_decay"],
+                    self.decoupled,
+                )
+
+
+class AdamW(Adam):
+    """g ← -g if maximize else g
+    w ← w - lr * weight_decay * w
+    m ← β1 * m + (1 - β1) * g
+    v ← β2 * v + (1 - β2) * g**2
+    m̂ ← m / (1 - β1**t)
+    v̂ ← v / (1 - β2**t)
+    w ← w - lr * m̂ / (sqrt(v̂) + eps)
+
+    Adam whose weight decay goes past m and v: every parameter shrinks by the same share lr * weight_decay a
+    step, which a penalty in the loss does not do. Options as Adam's; weight_decay is 0.01 by default.
+
+    Source: Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization, algorithm 2.
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+
+
+__all__ = ["Adam", "AdamW"]

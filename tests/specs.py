@@ -1,0 +1,311 @@
+"""What each operation is, in plain NumPy, for the rows of cases.py: independent of the engine and of its formulas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    return np.vectorize(math.erf, otypes=[float])(x)
+
+
+def gelu(x: np.ndarray, approximate: str = "none") -> np.ndarray:
+    if approximate == "tanh":
+        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return 0.5 * x * (1 + erf(x / math.sqrt(2)))
+
+
+def over(spec: Callable[..., Any], name: str = "axis") -> Callable[..., Any]:
+    """A NumPy reduction with PyTorch's names for its arguments."""
+    return lambda x, dim=None, keepdim=False, **more: spec(x, axis=dim, keepdims=keepdim, **more)
+
+
+def logsumexp(x: np.ndarray, axis: Any = None, keepdims: bool = False) -> np.ndarray:
+    return np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims))
+
+
+def p_norm(x: np.ndarray, p: Any = 2, axis: Any = None, keepdims: bool = False) -> np.ndarray:
+    if p == math.inf:
+        return np.max(np.abs(x), axis=axis, keepdims=keepdims)
+    return np.sum(np.abs(x) ** (2 if p == "fro" else p), axis=axis, keepdims=keepdims) ** (1 / (2 if p == "fro" else p))
+
+
+def extreme_and_place(largest: bool) -> Callable[..., Any]:
+    def spec(x: np.ndarray, dim: int | None = None, keepdim: bool = False) -> Any:
+        if dim is None:
+            return x.max() if largest else x.min()
+        place = (np.argmax if largest else np.argmin)(x, axis=dim, keepdims=True)
+        values = np.take_along_axis(x, place, dim)
+        return (values, place) if keepdim else (values.squeeze(dim), place.squeeze(dim))
+
+    return spec
+
+
+def ranked(x: np.ndarray, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    order = np.argsort(-x if descending else x, axis=dim, kind="stable")
+    return np.take_along_axis(x, order, dim), order
+
+
+def top(x: np.ndarray, k: int, dim: int = -1, largest: bool = True) -> Any:
+    values, order = ranked(x, dim, largest)
+    return np.take(values, range(k), dim), np.take(order, range(k), dim)
+
+
+def linear(x: np.ndarray, weight: np.ndarray, bias: Any = 0.0) -> np.ndarray:
+    return x @ weight.T + bias
+
+
+def pair(value: Any) -> tuple[int, int]:
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def conv2d(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> np.ndarray:
+    """One term after the other: for each filter place a strided slice of the padded image."""
+    (sp, sq), (dr, ds) = pair(stride), pair(dilation)
+    O, Cg, R, S = weight.shape
+    if padding == "same":
+        low = [d * (k - 1) // 2 for d, k in ((dr, R), (ds, S))]
+        high = [d * (k - 1) - before for (d, k), before in zip(((dr, R), (ds, S)), low, strict=True)]
+    else:
+        low = high = [0, 0] if padding == "valid" else list(pair(padding))
+    padded = np.pad(x, ((0, 0), (0, 0), (low[0], high[0]), (low[1], high[1])))
+    P, Q = (padded.shape[2] - dr * (R - 1) - 1) // sp + 1, (padded.shape[3] - ds * (S - 1) - 1) // sq + 1
+    result = np.zeros((len(x), O, P, Q))
+    for o in range(O):
+        first = o // (O // groups) * Cg
+        for r in range(R):
+            for s in range(S):
+                rows, columns = (
+                    slice(r * dr, r * dr + sp * (P - 1) + 1, sp),
+                    slice(s * ds, s * ds + sq * (Q - 1) + 1, sq),
+                )
+                patch = padded[:, first : first + Cg, rows, columns]
+                result[:, o] += np.tensordot(patch, weight[o, :, r, s], (1, 0))
+    return result if bias is None else result + bias[:, None, None]
+
+
+def conv1d(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: Any = None,
+    stride: int = 1,
+    padding: Any = 0,
+    dilation: int = 1,
+    groups: int = 1,
+) -> np.ndarray:
+    padding = padding if isinstance(padding, str) else (0, padding)
+    return conv2d(x[:, :, None], weight[:, :, None], bias, (1, stride), padding, (1, dilation), groups)[:, :, 0]
+
+
+def places(size: Sequence[int], P: int, Q: int, options: Mapping[str, Any]) -> Iterator[tuple[int, ...]]:
+    """Every (p, q, r, s) whose read of an input of this size is no padding, with the place (h, w) that it reads."""
+    (sp, sq), (pp, pq), (dr, ds) = options["stride"], options["padding"], options["dilation"]
+    for p, q, r, s in np.ndindex(P, Q, *options["filter"]):
+        h, w = p * sp + r * dr - pp, q * sq + s * ds - pq
+        if 0 <= h < size[0] and 0 <= w < size[1]:
+            yield p, q, r, s, h, w
+
+
+def conv2d_input(a: np.ndarray, weight: np.ndarray, *, size: Any, groups: int, **options: Any) -> np.ndarray:
+    (N, O, P, Q), (_, Cg, R, S) = a.shape, weight.shape
+    result = np.zeros((N, Cg * groups, *size))
+    for p, q, r, s, h, w in places(size, P, Q, options | {"filter": (R, S)}):
+        for o in range(O):
+            first = o // (O // groups) * Cg
+            result[:, first : first + Cg, h, w] += a[:, o, p, q, None] * weight[o, :, r, s]
+    return result
+
+
+def conv2d_weight(x: np.ndarray, a: np.ndarray, *, size: Any, groups: int, **options: Any) -> np.ndarray:
+    (_, O, P, Q), Cg = a.shape, x.shape[1] // groups
+    result = np.zeros((O, Cg, *size))
+    for p, q, r, s, h, w in places(x.shape[2:], P, Q, options | {"filter": size}):
+        for o in range(O):
+            first = o // (O // groups) * Cg
+            result[o, :, r, s] += a[:, o, p, q] @ x[:, first : first + Cg, h, w]
+    return result
+
+
+def windows(x: np.ndarray, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> np.ndarray:
+    """(N, C, P, Q, R, S): every window, NaN where it hangs over the padded image, inf where it reads padding."""
+    k, d, p = pair(kernel), pair(dilation), pair(padding)
+    step = k if stride is None else pair(stride)
+    reach = [d[a] * (k[a] - 1) + 1 for a in (0, 1)]
+    counts = []
+    for a in (0, 1):
+        over_all = x.shape[2 + a] + 2 * p[a] - reach[a]
+        count = (-(-over_all // step[a]) if ceil_mode else over_all // step[a]) + 1
+        if ceil_mode and (count - 1) * step[a] >= x.shape[2 + a] + p[a]:
+            count -= 1  # the last window must begin inside the image or its left padding
+        counts.append(count)
+    padded = np.pad(x, ((0, 0), (0, 0), (p[0], p[0]), (p[1], p[1])), constant_values=np.inf)
+    padded = np.pad(padded, ((0, 0), (0, 0), (0, reach[0] + step[0]), (0, reach[1] + step[1])), constant_values=np.nan)
+    found = np.empty((*x.shape[:2], *counts, *k))
+    for P, Q, R, S in np.ndindex(*counts, *k):
+        found[:, :, P, Q, R, S] = padded[:, :, P * step[0] + R * d[0], Q * step[1] + S * d[1]]
+    return found
+
+
+def max_pool2d(
+    x: np.ndarray, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+) -> np.ndarray:
+    found = windows(x, kernel_size, stride, padding, dilation, ceil_mode)
+    return np.where(np.isfinite(found), found, -np.inf).max((-2, -1))
+
+
+def avg_pool2d(
+    x: np.ndarray,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> np.ndarray:
+    found = windows(x, kernel_size, stride, padding, 1, ceil_mode)
+    counted = ~np.isnan(found) if count_include_pad else np.isfinite(found)
+    return np.where(np.isfinite(found), found, 0).sum((-2, -1)) / counted.sum((-2, -1))
+
+
+def as_image(spec: Callable[..., Any]) -> Callable[..., Any]:
+    """A pooling of signals from one of images: one row high."""
+
+    def one(
+        x: np.ndarray, kernel_size: int, stride: Any = None, padding: int = 0, dilation: int = 1, **more: Any
+    ) -> np.ndarray:
+        spread = {} if dilation == 1 else {"dilation": (1, dilation)}
+        stride = kernel_size if stride is None else stride
+        return spec(x[:, :, None], (1, kernel_size), (1, stride), (0, padding), **spread, **more)[:, :, 0]
+
+    return one
+
+
+def pieces(x: np.ndarray, split_size: Any, dim: int = 0) -> list[np.ndarray]:
+    sizes = split_size if isinstance(split_size, (tuple, list)) else [split_size] * (x.shape[dim] // split_size)
+    return [piece for piece in np.split(x, np.cumsum(sizes), dim) if piece.shape[dim]]
+
+
+def take(x: np.ndarray, index: np.ndarray, dim: int) -> np.ndarray:
+    return np.take_along_axis(x, index, dim)
+
+
+def scatter_add(x: np.ndarray, index: np.ndarray, src: np.ndarray, dim: int) -> np.ndarray:
+    result = x.copy()
+    for place in np.ndindex(index.shape):
+        target = list(place)
+        target[dim] = index[place]
+        result[tuple(target)] += src[place]
+    return result
+
+
+def padded(x: np.ndarray, pad: tuple[int, ...], mode: str = "constant", value: float = 0.0) -> np.ndarray:
+    widths = [(0, 0)] * (x.ndim - len(pad) // 2) + list(zip(pad[::2], pad[1::2], strict=True))[::-1]
+    grown = np.pad(x, [(max(a, 0), max(b, 0)) for a, b in widths], constant_values=value)
+    return grown[tuple(slice(max(-a, 0), size - max(-b, 0)) for (a, b), size in zip(widths, grown.shape, strict=True))]
+
+
+def index_put(x: np.ndarray, value: np.ndarray, index: Any) -> np.ndarray:
+    result = x.copy()
+    result[index] = value
+    return result
+
+
+def softmax(x: np.ndarray, dim: int = -1) -> np.ndarray:
+    return np.exp(x) / np.exp(x).sum(dim, keepdims=True)
+
+
+def layer_norm(
+    x: np.ndarray, weight: Any = 1.0, bias: Any = 0.0, *, normalized_shape: Any, eps: float = 1e-5
+) -> np.ndarray:
+    axes = tuple(range(-len(normalized_shape), 0))
+    return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps) * weight + bias
+
+
+def batch_norm(
+    x: np.ndarray, running_mean: Any, running_var: Any, weight: Any = 1.0, bias: Any = 0.0,
+    *, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> np.ndarray:  # fmt: skip
+    axes, across = (0, *range(2, x.ndim)), (-1,) + (1,) * (x.ndim - 2)
+    mean, var = (x.mean(axes), x.var(axes)) if training else (running_mean, running_var)
+    shaped = [np.reshape(a, across) if np.ndim(a) else a for a in (mean, var, weight, bias)]
+    return (x - shaped[0]) / np.sqrt(shaped[1] + eps) * shaped[2] + shaped[3]
+
+
+def kept(shape: tuple[int, ...], p: float) -> np.ndarray:
+    """What a dropout with the seed 5 keeps: it draws one float32 for each mask element."""
+    import minidl
+
+    return (minidl.rand(shape, generator=minidl.Generator().manual_seed(5)).numpy() >= p).astype(float)
+
+
+def reduced(terms: Callable[..., Any]) -> Callable[..., Any]:
+    """A loss from its single terms."""
+
+    def spec(*arrays: np.ndarray, reduction: str = "mean", **options: Any) -> np.ndarray:
+        values = terms(*arrays, **options)
+        return {"mean": np.mean, "sum": np.sum, "none": np.asarray}[reduction](values)
+
+    return spec
+
+
+def huber(x: np.ndarray, t: Any, delta: float = 1.0) -> np.ndarray:
+    d = np.abs(x - t)
+    return np.where(d < delta, d**2 / 2, delta * (d - delta / 2))
+
+
+def nll(
+    logp: np.ndarray, target: np.ndarray, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean",
+    spread: float = 0.0,
+) -> np.ndarray:  # fmt: skip
+    """One position after the other; `spread` is the label smoothing."""
+    if logp.ndim == 1:
+        mean = nll(logp[None], target[None], weight, ignore_index=ignore_index, reduction=reduction, spread=spread)
+        return mean.squeeze(0) if mean.ndim else mean
+    weight = np.ones(logp.shape[1]) if weight is None else weight
+    terms, counted = np.zeros(target.shape), 0.0
+    for place in np.ndindex(target.shape):
+        t = target[place]
+        if t != ignore_index:
+            row = logp[(place[0], slice(None), *place[1:])]
+            terms[place] = -(1 - spread) * weight[t] * row[t] - spread / len(row) * (weight * row).sum()
+            counted += weight[t]
+    return {"mean": terms.sum() / np.float64(counted), "sum": terms.sum(), "none": terms}[reduction]
+
+
+def cross_entropy(
+    x: np.ndarray, target: np.ndarray, weight: Any = None, *, reduction: str = "mean", label_smoothing: float = 0.0,
+    **options: Any,
+) -> np.ndarray:  # fmt: skip
+    axis = 0 if x.ndim == 1 else 1
+    logp = np.log(softmax(x, axis))
+    if target.dtype.kind != "f":
+        return nll(logp, target, weight, reduction=reduction, spread=label_smoothing, **options)
+    across = (-1,) + (1,) * (x.ndim - 2)
+    p = target * (1 - label_smoothing) + label_smoothing / x.shape[axis]
+    terms = -(logp * p * (1.0 if weight is None else weight.reshape(across))).sum(axis)
+    return {"mean": terms.mean(), "sum": terms.sum(), "none": terms}[reduction]
+
+
+def binary_with_logits(x: np.ndarray, t: np.ndarray, weight: Any = 1.0) -> np.ndarray:
+    p = sigmoid(x)
+    return -weight * (t * np.log(p) + (1 - t) * np.log(1 - p))
+
+
+def kl_div(x: np.ndarray, t: np.ndarray, *, reduction: str = "mean", log_target: bool = False) -> np.ndarray:
+    terms = np.exp(t) * (t - x) if log_target else t * (np.log(t) - x)
+    return {"mean": terms.mean(), "sum": terms.sum(), "none": terms, "batchmean": terms.sum() / len(x)}[reduction]

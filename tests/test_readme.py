@@ -1,0 +1,32 @@
+"""The README's example runs, and its excerpt of the source is the source."""
+
+import inspect
+import re
+import textwrap
+from pathlib import Path
+
+import minidl
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+def test_the_example_reaches_what_it_promises(capsys):
+    exec(compile(BLOCKS[0], "README.md", "exec"), {})
+    accuracy = float(re.search(r"test accuracy ([\d.]+)%", capsys.readouterr().out)[1])
+    assert accuracy > 95
+    assert len(textwrap.dedent(BLOCKS[0]).strip().splitlines()) <= 22
+
+
+def test_the_excerpt_is_the_running_code():
+    assert BLOCKS[1].strip() == inspect.getsource(minidl.tanh).strip()
+
+
+def test_exactly_two_commands():
+    commands = re.findall(r"```sh\n(.*?)```", README, re.S)
+    assert [c.count("\n") for c in commands] == [1, 1]
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("http") or (Path(__file__).parent.parent / target).exists(), target
