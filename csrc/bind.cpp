@@ -16,6 +16,7 @@ Level level = BASELINE;
 Verbs conv_verbs();
 Verbs elementwise_verbs();
 Verbs matmul_verbs();
+Verbs pool_verbs();
 
 namespace {
 
@@ -64,6 +65,7 @@ py::dict verbs(const py::dict& reference) {
                  conv_verbs,
                  elementwise_verbs,
                  matmul_verbs,
+                 pool_verbs,
              })
             for (const PyMethodDef& each : family()) all.push_back(each);
         return all;

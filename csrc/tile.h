@@ -38,15 +38,6 @@ template <class T> struct Tile {
 
 enum Advance { STEPS, TABLE_B, TABLE_A };
 
-// `count` < L numbers, by halves.
-template <class T, int half = vec<T>::size / 2> ALWAYS_INLINE void copy_lanes(T* to, const T* from, int count) {
-    if (count & half) {
-        __builtin_memcpy(to, from, half * sizeof(T));
-        to += half, from += half;
-    }
-    if constexpr (half > 1) copy_lanes<T, half / 2>(to, from, count);
-}
-
 // Arguments come in memory and C is touched after the loop only, so that the loop has all registers to itself.
 template <class T, int M, int N, Advance advance> NOINLINE void tile(const Tile<T>& t) {
     using V = typename vec<T>::type;
@@ -127,12 +118,6 @@ ALWAYS_INLINE int next_vectors(int height, int64_t remaining) {
 ALWAYS_INLINE int64_t part(int64_t size, int64_t count, int64_t i) { return size * i / count; }
 
 // ---- transposing ----------------------------------------------------------------------------------------------------
-
-#if defined(__clang__)
-#define SHUFFLE(mask, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define SHUFFLE(mask, a, b, ...) __builtin_shuffle(a, b, mask{__VA_ARGS__})
-#endif
 
 // a0 b0 a1 b1 ... from the lower and from the upper half.
 template <class T> ALWAYS_INLINE void interleave(typename vec<T>::type a, typename vec<T>::type b, typename vec<T>::type& low, typename vec<T>::type& high) {
