@@ -15,6 +15,8 @@ Level level = BASELINE;
 
 Verbs elementwise_verbs();
 Verbs matmul_verbs();
+Verbs optim_verbs();
+Verbs softmax_verbs();
 
 namespace {
 
@@ -62,6 +64,8 @@ py::dict verbs(const py::dict& reference) {
         for (const auto& family : {
                  elementwise_verbs,
                  matmul_verbs,
+                 optim_verbs,
+                 softmax_verbs,
              })
             for (const PyMethodDef& each : family()) all.push_back(each);
         return all;

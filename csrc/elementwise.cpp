@@ -33,7 +33,6 @@ template <class F> constexpr Unary UNARY = {unary<float, F>, unary<double, F>};
 #define MAP(Name, GRAIN_, expression) \
     struct Name { static constexpr int64_t grain = GRAIN_; template <class T> ALWAYS_INLINE T operator()(T x) const { return expression; } }
 
-template <class T> ALWAYS_INLINE T square_root(T x) { if constexpr (sizeof(T) == 4) return __builtin_sqrtf(x); else return __builtin_sqrt(x); }
 template <class T> ALWAYS_INLINE T rounded(T x) { if constexpr (sizeof(T) == 4) return __builtin_rintf(x); else return __builtin_rint(x); }
 template <class T> ALWAYS_INLINE T floor_of(T x) { if constexpr (sizeof(T) == 4) return __builtin_floorf(x); else return __builtin_floor(x); }
 template <class T> ALWAYS_INLINE T ceil_of(T x) { if constexpr (sizeof(T) == 4) return __builtin_ceilf(x); else return __builtin_ceil(x); }
