@@ -66,9 +66,8 @@ def _operand(value: Any, other: Any, name: str) -> Tensor:
         raise TypeError(f"{name}: expected a Tensor or a number, got {type(value).__name__}")
     if isinstance(value, (np.number, np.bool_)):
         value = value.item()
-    if not isinstance(other, tape._TensorClass):
-        raise TypeError(f"{name}: expected a Tensor, got {type(other).__name__}; make one with minidl.tensor(...)")
-    rank, dtype = _CATEGORY.get(type(value), 2), other.array.dtype
+    rank = _CATEGORY.get(type(value), 2)
+    dtype = other.array.dtype if isinstance(other, tape._TensorClass) else bool_  # two numbers: as PyTorch's add(2, 3)
     if category(dtype) < rank:
         dtype = _SCALAR_DTYPE[rank]
     try:
