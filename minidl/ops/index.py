@@ -109,7 +109,7 @@ def _gathered(name: str, x: Tensor, dim: int, index: Any) -> tuple[Tensor, int, 
     x = tensor_of(x, name)
     index = integers(index, name, "index")
     axis = dim_of(dim, x.array.ndim, name)
-    if x.array.ndim != index.array.ndim:
+    if max(x.array.ndim, 1) != max(index.array.ndim, 1):  # a number counts as a vector of one element
         raise ValueError(f"{name}: index has {index.array.ndim} dimensions, the tensor {x.array.ndim}; they must agree")
     if index.array.size:
         low, high, n = int(index.array.min()), int(index.array.max()), x.array.shape[axis] if x.array.ndim else 1
@@ -126,9 +126,12 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
 
     index: int64, as many dimensions as x, nowhere larger than x but along dim.
     """
+    if integers(index, "gather", "index").array.size == 0:  # nothing to look up, whatever the dimensions
+        dim_of(dim, tensor_of(x, "gather").array.ndim, "gather")
+        return getitem(reshape(x, -1), (np.zeros(index.array.shape, np.int64),))
     x, axis, index = _gathered("gather", x, dim, index)
-    if x.array.ndim == 0:
-        return x.clone()
+    if x.array.ndim == 0 or index.array.ndim == 0:
+        return reshape(gather(reshape(x, -1), 0, reshape(index, -1)), index.array.shape)
     for i, (n, size) in enumerate(zip(index.array.shape, x.array.shape, strict=True)):
         if i != axis and n > size:
             raise ValueError(f"gather: index shape {index.array.shape} exceeds shape {x.array.shape} in dimension {i}")
@@ -152,16 +155,17 @@ def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     src = tensor_of(src, "scatter_add")
     if src.array.dtype != x.array.dtype:
         raise TypeError(f"scatter_add: src is {src.array.dtype.name}, the tensor {x.array.dtype.name}; convert one")
-    if src.array.ndim != index.array.ndim:
+    if max(src.array.ndim, 1) != max(index.array.ndim, 1):
         raise ValueError(f"scatter_add: src has {src.array.ndim} dimensions, index {index.array.ndim}; they must agree")
+    if 0 in (x.array.ndim, src.array.ndim, index.array.ndim):
+        flat = scatter_add(reshape(x, -1), 0, reshape(index, -1), reshape(src, -1))
+        return reshape(flat, x.array.shape)
     for i, (n, s, size) in enumerate(zip(index.array.shape, src.array.shape, x.array.shape, strict=True)):
         if n > s or (i != axis and n > size):
             raise ValueError(
                 f"scatter_add: index shape {index.array.shape} exceeds src {src.array.shape} or {x.array.shape} "
                 f"in dimension {i}"
             )
-    if x.array.ndim == 0:
-        return x + src
     at = tuple(slice(n) for n in index.array.shape)
     Y = kernel(x).scatter_add(x.array, axis, index.array, src.array)
     shape = src.array.shape
@@ -174,6 +178,9 @@ def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor
     As gather, but indices broadcast with x in the other dimensions; without dim both are flattened.
     """
     x, indices = tensor_of(x, "take_along_dim"), integers(indices, "take_along_dim", "indices")
+    if (indices.array < 0).any():  # from the end; the smallest ones stay negative, and gather refuses them
+        n = x.array.size if dim is None else x.array.shape[dim_of(dim, x.array.ndim, "take_along_dim")]
+        indices = constant(np.where(indices.array < 0, indices.array + n, indices.array))
     if dim is None:
         return gather(reshape(x, -1), 0, reshape(indices, -1))
     axis = dim_of(dim, x.array.ndim, "take_along_dim")
@@ -198,6 +205,8 @@ def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
     x = tensor_of(x, "index_select")
     index = integers(index, "index_select", "index")
     axis = dim_of(dim, x.array.ndim, "index_select")
+    if x.array.ndim == 0:
+        return reshape(index_select(reshape(x, 1), 0, index), ())
     if index.array.ndim > 1:
         raise ValueError(f"index_select: index must have one dimension, got shape {index.array.shape}")
     if index.array.size and (index.array.min() < 0 or index.array.max() >= x.array.shape[axis]):
@@ -229,7 +238,19 @@ def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
         raise TypeError(f"masked_fill: mask must be bool, got {mask.array.dtype.name}")
     if hasattr(value, "array") and value.array.ndim:
         raise ValueError(f"masked_fill: value must be a number or 0-d tensor, got shape {value.array.shape}")
-    return where(mask, value.to(x.dtype) if hasattr(value, "array") else value, x)
+    return where(mask, _of_dtype(value, x), x)
+
+
+def _of_dtype(value: Any, x: Tensor) -> Any:
+    """A number or a 0-d tensor in x's dtype; ValueError where an infinity would have to become an integer."""
+    kind = x.array.dtype.kind
+    if hasattr(value, "array"):
+        return value.to(x.dtype)
+    if kind == "f":
+        return value
+    if kind in "iu" and not np.isfinite(value):
+        raise ValueError(f"masked_fill: {value} does not fit into {x.array.dtype.name}; convert with .float() first")
+    return constant(np.asarray(value).astype(x.array.dtype))
 
 
 def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:

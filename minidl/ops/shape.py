@@ -223,6 +223,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     The tensors X_k one after another along dim, each from start_k on. Sizes must agree in the other dimensions. Each gets its own slice of the gradient.
     """
     xs = promote_all(tensors, "cat")
+    xs = [x for x in xs if x.array.shape != (0,)] or xs[:1]  # an empty vector joins anything, as PyTorch's
     axis = dim_of(dim, xs[0].array.ndim, "cat")
     if xs[0].array.ndim == 0:
         raise ValueError("cat: tensors of 0 dimensions cannot be joined; use stack")
@@ -362,6 +363,8 @@ def roll(x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | Non
     )
     if len(axes) != len(by):
         raise ValueError(f"roll: {len(by)} shifts for {len(axes)} dims; give one for each")
+    if x.array.ndim == 0:
+        raise ValueError("roll: a tensor of 0 dimensions has no dims to roll along")
     return record(np.roll(x.array, by, axes), x, lambda G: roll(G, tuple(-n for n in by), axes))
 
 
