@@ -13,6 +13,7 @@ namespace minidl {
 
 Level level = BASELINE;
 
+Verbs conv_verbs();
 Verbs elementwise_verbs();
 Verbs matmul_verbs();
 
@@ -60,6 +61,7 @@ py::dict verbs(const py::dict& reference) {
     static std::vector<PyMethodDef> table = [] {
         std::vector<PyMethodDef> all;
         for (const auto& family : {
+                 conv_verbs,
                  elementwise_verbs,
                  matmul_verbs,
              })

@@ -1,65 +1,134 @@
-// Elementwise maps: y[...] = f(a[...], b[...])
+// Elementwise maps: y[...] = f(a[...]), f(a[...], b[...]), condition[...] ? a[...] : b[...]
 //
 //     for each row (all dimensions but the last):
 //         for i in the last dimension:
 //             y[i] = f(a[i * step_a], b[i * step_b])        steps 0 (broadcast) and 1 (contiguous) have vector loops
 //
-// y is contiguous in the order of the nest.
+// y is contiguous in the order of the nest. The loops are plain: the compiler makes vectors of them, since f has no branches (maths.h).
 #include "elementwise.h"
 
-#include "kernel.h"
+#include "maths.h"
+#include "walk.h"
 
 namespace minidl::ISA {
 namespace {
 
-constexpr int64_t GRAIN = 32768;   // elements
+constexpr int64_t GRAIN = 32768;        // elements: bound by memory
+constexpr int64_t SMALL_GRAIN = 8192;   // elements: tens of operations each
 
-template <class T, class F> ALWAYS_INLINE void binary_row(int64_t n, T* __restrict y, const T* a, int64_t sa, const T* b, int64_t sb, F f) {
-    if (sa == 1 && sb == 1) for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], b[i]);
-    else if (sa == 1 && sb == 0) for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], *b);
-    else if (sa == 0 && sb == 1) for (int64_t i = 0; i < n; ++i) y[i] = f(*a, b[i]);
-    else for (int64_t i = 0; i < n; ++i) y[i] = f(a[i * sa], b[i * sb]);
-}
+// ---- one input -------------------------------------------------------------------------------------------------------
 
-// Offsets of a row's first elements, from its number.
-template <int K> ALWAYS_INLINE void row_offsets(const Nest<K>& nest, int64_t row, int64_t* offset) {
-    for (int k = 0; k < K; ++k) offset[k] = 0;
-    for (int d = nest.ndim - 2; d >= 0; --d) {
-        const int64_t i = row % nest.shape[d];
-        row /= nest.shape[d];
-        for (int k = 0; k < K; ++k) offset[k] += i * nest.stride[k][d];
-    }
-}
-
-template <class T, class F> void binary(const Nest<3>& nest) {
-    T* y = static_cast<T*>(nest.data[0]);
-    const T *a = static_cast<const T*>(nest.data[1]), *b = static_cast<const T*>(nest.data[2]);
-    const int last = nest.ndim - 1;
-    const int64_t n = nest.shape[last], sa = nest.stride[1][last], sb = nest.stride[2][last];
-    int64_t rows = 1;
-    for (int d = 0; d < last; ++d) rows *= nest.shape[d];
-
-    if (rows == 1) {
-        parallel_for(n, GRAIN, [=](int64_t begin, int64_t end) {
-            binary_row(end - begin, y + begin, a + begin * sa, sa, b + begin * sb, sb, F{});
-        });
-        return;
-    }
-    parallel_for(rows, larger(1, GRAIN / larger(n, 1)), [=, &nest](int64_t begin, int64_t end) {
-        for (int64_t row = begin; row < end; ++row) {
-            int64_t offset[3];
-            row_offsets(nest, row, offset);
-            binary_row(n, y + offset[0], a + offset[1], sa, b + offset[2], sb, F{});
-        }
+template <class T, class F> ALWAYS_INLINE void map(const Nest<2>& nest, int64_t grain, F f) {
+    const int64_t step = nest.stride[1][nest.ndim - 1];
+    for_each_row(nest, grain, [=, &nest](int64_t n, const int64_t* offset) {
+        T* __restrict y = static_cast<T*>(nest.data[0]) + offset[0];
+        const T* a = static_cast<const T*>(nest.data[1]) + offset[1];
+        if (step == 1) for (int64_t i = 0; i < n; ++i) y[i] = f(a[i]);
+        else for (int64_t i = 0; i < n; ++i) y[i] = f(a[i * step]);
     });
 }
+template <class T, class F> void unary(const Nest<2>& nest) { map<T>(nest, F::grain, F{}); }
+template <class F> constexpr Unary UNARY = {unary<float, F>, unary<double, F>};
 
-struct Add { template <class T> ALWAYS_INLINE T operator()(T a, T b) const { return a + b; } };
+#define MAP(Name, GRAIN_, expression) \
+    struct Name { static constexpr int64_t grain = GRAIN_; template <class T> ALWAYS_INLINE T operator()(T x) const { return expression; } }
+
+template <class T> ALWAYS_INLINE T square_root(T x) { if constexpr (sizeof(T) == 4) return __builtin_sqrtf(x); else return __builtin_sqrt(x); }
+template <class T> ALWAYS_INLINE T rounded(T x) { if constexpr (sizeof(T) == 4) return __builtin_rintf(x); else return __builtin_rint(x); }
+template <class T> ALWAYS_INLINE T floor_of(T x) { if constexpr (sizeof(T) == 4) return __builtin_floorf(x); else return __builtin_floor(x); }
+template <class T> ALWAYS_INLINE T ceil_of(T x) { if constexpr (sizeof(T) == 4) return __builtin_ceilf(x); else return __builtin_ceil(x); }
+
+MAP(Copy, GRAIN, x);
+MAP(Neg, GRAIN, -x);
+MAP(Abs, GRAIN, magnitude(x));
+MAP(Sign, GRAIN, x > 0 ? T(1) : x < 0 ? T(-1) : T(0));   // 0 at NaN, as the reference
+MAP(Square, GRAIN, x * x);
+MAP(Cube, GRAIN, x * x * x);
+MAP(Sqrt, GRAIN, square_root(x));
+MAP(Rsqrt, GRAIN, 1 / square_root(x));
+MAP(Reciprocal, GRAIN, 1 / x);
+MAP(Floor, GRAIN, floor_of(x));
+MAP(Ceil, GRAIN, ceil_of(x));
+MAP(Round, GRAIN, rounded(x));
+MAP(Relu, GRAIN, 0 > x ? T(0) : x);
+MAP(Exp, SMALL_GRAIN, ISA::exp(x));
+MAP(Expm1, SMALL_GRAIN, ISA::expm1(x));
+MAP(Log, SMALL_GRAIN, ISA::log(x));
+MAP(Log1p, SMALL_GRAIN, ISA::log1p(x));
+MAP(Tanh, SMALL_GRAIN, ISA::tanh(x));
+MAP(Sigmoid, SMALL_GRAIN, sigmoid(x));
+MAP(Erf, SMALL_GRAIN, ISA::erf(x));
+MAP(Silu, SMALL_GRAIN, x * sigmoid(x));
+MAP(Gelu, SMALL_GRAIN, gelu(x));
+MAP(GeluTanh, SMALL_GRAIN, gelu_tanh(x));
+#undef MAP
+
+template <class T> void clamp(const Nest<2>& nest, double low, double high) {
+    map<T>(nest, GRAIN, [l = static_cast<T>(low), h = static_cast<T>(high)](T x) { return smaller_of(larger_of(x, l), h); });
+}
+
+// ---- two inputs ------------------------------------------------------------------------------------------------------
+
+template <class T, class Y, class F> void binary(const Nest<3>& nest) {
+    const int last = nest.ndim - 1;
+    const int64_t sa = nest.stride[1][last], sb = nest.stride[2][last];
+    for_each_row(nest, GRAIN, [=, &nest](int64_t n, const int64_t* offset) {
+        constexpr F f;
+        Y* __restrict y = static_cast<Y*>(nest.data[0]) + offset[0];
+        const T *a = static_cast<const T*>(nest.data[1]) + offset[1], *b = static_cast<const T*>(nest.data[2]) + offset[2];
+        if (sa == 1 && sb == 1) for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], b[i]);
+        else if (sa == 1 && sb == 0) for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], *b);
+        else if (sa == 0 && sb == 1) for (int64_t i = 0; i < n; ++i) y[i] = f(*a, b[i]);
+        else for (int64_t i = 0; i < n; ++i) y[i] = f(a[i * sa], b[i * sb]);
+    });
+}
+template <class F> constexpr Binary BINARY = {binary<float, float, F>, binary<double, double, F>};
+template <class F> constexpr Compare COMPARE = {binary<float, uint8_t, F>, binary<double, uint8_t, F>};
+
+#define PAIR(Name, expression) struct Name { template <class T> ALWAYS_INLINE auto operator()(T a, T b) const { return expression; } }
+PAIR(Add, a + b);
+PAIR(Sub, a - b);
+PAIR(Mul, a * b);
+PAIR(Div, a / b);
+PAIR(Maximum, larger_of(a, b));
+PAIR(Minimum, smaller_of(a, b));
+PAIR(Eq, a == b);
+PAIR(Ne, a != b);
+PAIR(Lt, a < b);
+PAIR(Le, a <= b);
+PAIR(Gt, a > b);
+PAIR(Ge, a >= b);
+#undef PAIR
+
+// ---- a condition and two inputs ---------------------------------------------------------------------------------------
+
+template <class T> void where(const Nest<4>& nest) {
+    const int last = nest.ndim - 1;
+    const int64_t sc = nest.stride[1][last], sa = nest.stride[2][last], sb = nest.stride[3][last];
+    for_each_row(nest, GRAIN, [=, &nest](int64_t n, const int64_t* offset) {
+        T* __restrict y = static_cast<T*>(nest.data[0]) + offset[0];
+        const uint8_t* c = static_cast<const uint8_t*>(nest.data[1]) + offset[1];
+        const T *a = static_cast<const T*>(nest.data[2]) + offset[2], *b = static_cast<const T*>(nest.data[3]) + offset[3];
+        const auto pick = [](uint8_t c, T a, T b) { return c ? a : b; };   // reads both: no branch
+        if (sc == 1 && sa == 1 && sb == 1) for (int64_t i = 0; i < n; ++i) y[i] = pick(c[i], a[i], b[i]);
+        else if (sc == 1 && sa == 1 && sb == 0) for (int64_t i = 0; i < n; ++i) y[i] = pick(c[i], a[i], *b);
+        else if (sc == 1 && sa == 0 && sb == 1) for (int64_t i = 0; i < n; ++i) y[i] = pick(c[i], *a, b[i]);
+        else for (int64_t i = 0; i < n; ++i) y[i] = pick(c[i * sc], a[i * sa], b[i * sb]);
+    });
+}
 
 }  // namespace
 
 constexpr ElementwiseTable elementwise = {
-    .add = {binary<float, Add>, binary<double, Add>},
+    .add = BINARY<Add>, .sub = BINARY<Sub>, .mul = BINARY<Mul>, .div = BINARY<Div>, .maximum = BINARY<Maximum>, .minimum = BINARY<Minimum>,
+    .eq = COMPARE<Eq>, .ne = COMPARE<Ne>, .lt = COMPARE<Lt>, .le = COMPARE<Le>, .gt = COMPARE<Gt>, .ge = COMPARE<Ge>,
+    .where = {where<float>, where<double>},
+    .clamp = {clamp<float>, clamp<double>},
+    .copy = UNARY<Copy>, .neg = UNARY<Neg>, .abs = UNARY<Abs>, .sign = UNARY<Sign>, .square = UNARY<Square>, .cube = UNARY<Cube>,
+    .sqrt = UNARY<Sqrt>, .rsqrt = UNARY<Rsqrt>, .reciprocal = UNARY<Reciprocal>,
+    .floor = UNARY<Floor>, .ceil = UNARY<Ceil>, .round = UNARY<Round>,
+    .exp = UNARY<Exp>, .expm1 = UNARY<Expm1>, .log = UNARY<Log>, .log1p = UNARY<Log1p>, .tanh = UNARY<Tanh>, .sigmoid = UNARY<Sigmoid>,
+    .erf = UNARY<Erf>, .relu = UNARY<Relu>, .silu = UNARY<Silu>, .gelu = UNARY<Gelu>, .gelu_tanh = UNARY<GeluTanh>,
 };
 
 }  // namespace minidl::ISA

@@ -18,7 +18,7 @@ from minidl.kernels.reference import *  # noqa: F403  (the same names, replaced 
 try:
     from minidl import _native
 except ImportError:
-    compiled: frozenset[str] = frozenset()
+    available, compiled = False, frozenset[str]()
     build.announce()
 
     def get_num_threads() -> int:
@@ -33,7 +33,7 @@ else:
     if os.environ.get("MINIDL_ISA"):
         _native.set_level(os.environ["MINIDL_ISA"])
     _verbs = _native.verbs(vars(reference))
-    compiled = frozenset(_verbs)
+    available, compiled = True, frozenset(_verbs)
     globals().update(_verbs)
 
-__all__ = ["compiled", "get_num_threads", "set_num_threads", *(name for name in vars(reference) if not name.startswith("_"))]
+__all__ = ["available", "compiled", "get_num_threads", "set_num_threads", *(name for name in vars(reference) if not name.startswith("_"))]

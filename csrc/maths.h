@@ -1,0 +1,195 @@
+// exp, log, tanh and their relatives, without libm: branch-free, so that loops over them become vector code.
+//
+// Each is a template over V: a float or double, or a vector of them. The polynomials are minimax fits (Remez's algorithm). Errors in
+// units of the last place, with and without fused multiply-add: exp and log 1, expm1, log1p, tanh, sigmoid and erf 2, gelu 6 (down to results of 1e-36;
+// its tanh form for x > -2, and more in the tail, where the argument's own rounding counts). NaN, infinities, signed zeros and denormal
+// results come out as libm's.
+#pragma once
+#include "kernel.h"
+
+namespace minidl::ISA {
+namespace {
+
+// The number type of V's lanes, and whole numbers of the same width.
+template <class V> struct lanes;
+template <> struct lanes<float> { using number = float; using whole = uint32_t; };
+template <> struct lanes<double> { using number = double; using whole = uint64_t; };
+template <> struct lanes<vec<float>::type> {
+    using number = float;
+    typedef uint32_t whole __attribute__((vector_size(MINIDL_VECTOR_BYTES)));
+};
+template <> struct lanes<vec<double>::type> {
+    using number = double;
+    typedef uint64_t whole __attribute__((vector_size(MINIDL_VECTOR_BYTES)));
+};
+template <class V> using number = typename lanes<V>::number;
+
+template <class V> ALWAYS_INLINE typename lanes<V>::whole bits(V x) { return __builtin_bit_cast(typename lanes<V>::whole, x); }
+template <class V> ALWAYS_INLINE V from_bits(typename lanes<V>::whole x) { return __builtin_bit_cast(V, x); }
+template <class V> ALWAYS_INLINE V all(number<V> x) { return V{} + x; }
+
+template <class T> struct Format;
+template <> struct Format<float> {
+    using whole = uint32_t;
+    static constexpr int mantissa = 23;
+    static constexpr uint32_t bias = 127, sign = 0x80000000u, one = 0x3f800000u, sqrt_half = 0x3f3504f3u;
+    static constexpr float least_normal = 0x1p-126f;
+    static constexpr float magic = 0x1.8p23f;           // x + magic holds round(x) in its lowest bits
+    static constexpr float ln2_high = 0x1.63p-1f;       // few bits: times a small whole number it is exact
+    static constexpr float ln2_low = -0x1.bd0106p-13f;
+    static constexpr float exp_low = -104, exp_high = 89;   // beyond them exp is 0 and inf
+};
+template <> struct Format<double> {
+    using whole = uint64_t;
+    static constexpr int mantissa = 52;
+    static constexpr uint64_t bias = 1023, sign = 0x8000000000000000u, one = 0x3ff0000000000000u, sqrt_half = 0x3fe6a09e667f3bcdu;
+    static constexpr double least_normal = 0x1p-1022;
+    static constexpr double magic = 0x1.8p52;
+    static constexpr double ln2_high = 0x1.62e4p-1;
+    static constexpr double ln2_low = 0x1.7f7d1cf79abcap-20;
+    static constexpr double exp_low = -746, exp_high = 710;
+};
+template <class V> constexpr bool is_double = sizeof(number<V>) == 8;
+
+template <class V> ALWAYS_INLINE V magnitude(V x) { return from_bits<V>(bits(x) & ~Format<number<V>>::sign); }
+template <class V> ALWAYS_INLINE V with_sign_of(V x, V y) { return from_bits<V>(bits(x) | (bits(y) & Format<number<V>>::sign)); }   // x >= 0
+
+// c[0] + c[1] x + c[2] x^2 + ...
+template <class V> ALWAYS_INLINE V polynomial(V, number<V> c) { return all<V>(c); }
+template <class V, class... C> ALWAYS_INLINE V polynomial(V x, number<V> c, C... higher) {
+    return polynomial(x, static_cast<number<V>>(higher)...) * x + c;
+}
+
+// exp(r) = 1 + r + r² rest(r) for |r| <= 0.4
+template <class V> ALWAYS_INLINE V rest_of_exp(V r) {
+    if constexpr (is_double<V>)
+        return polynomial(r, 0.500000000000001072, 0.166666666666664101, 0.0416666666665291916, 0.0083333333334957164, 0.00138888889439222758,
+                          0.000198412695045669899, 0.0000248014927628039274, 2.75575875143585691e-6, 2.76303787233088396e-7, 2.4999912952980293e-8);
+    else
+        return polynomial(r, 0.5000000068f, 0.1666666586f, 0.04166629364f, 0.008333497661f, 0.001394475814f, 0.0001979025422f);
+}
+// x = n ln 2 + r + low, |r| <= ln 2 / 2
+template <class V> struct Reduced { V r, low; typename lanes<V>::whole n; };
+template <class V> ALWAYS_INLINE Reduced<V> reduce_exp(V x, V small) {
+    using F = Format<number<V>>;
+    const V shifted = x * static_cast<number<V>>(0x1.71547652b82fep0) + F::magic, n = shifted - F::magic;
+    const V high = x - n * F::ln2_high, low = n * F::ln2_low - small, r = high - low;
+    return {r, (high - r) - low, bits(shifted) - bits(F::magic)};
+}
+// y 2^n, the power as a product of two, so that the largest and the denormal results come out right
+template <class V> ALWAYS_INLINE V times_power(V y, typename lanes<V>::whole n) {
+    using F = Format<number<V>>;
+    const auto exponents = n + 2 * F::bias, half = exponents >> 1;
+    return y * from_bits<V>(half << F::mantissa) * from_bits<V>((exponents - half) << F::mantissa);
+}
+template <class V> ALWAYS_INLINE V clip_exp(V x, number<V> low) {
+    constexpr number<V> high = Format<number<V>>::exp_high;
+    x = x > high ? all<V>(high) : x;
+    return x < low ? all<V>(low) : x;
+}
+
+// exp(x + small)
+template <class V> ALWAYS_INLINE V exp_of_sum(V x, V small) {
+    const Reduced<V> a = reduce_exp(clip_exp(x, Format<number<V>>::exp_low), small);
+    const V sum = 1 + a.r;
+    return times_power(sum + ((1 - sum) + a.r + (a.r * a.r * rest_of_exp(a.r) + a.low)), a.n);   // what rounding the sum lost comes back
+}
+template <class V> ALWAYS_INLINE V exp(V x) { return exp_of_sum(x, V{}); }
+
+template <class V> ALWAYS_INLINE V expm1(V x) {
+    using T = number<V>;
+    using F = Format<T>;
+    const Reduced<V> a = reduce_exp(clip_exp(x, T(-40)), V{});   // exp(-40) is nothing beside 1
+    const V q = a.r + (a.r * a.r * rest_of_exp(a.r) + a.low);
+    const V power = from_bits<V>((a.n + F::bias) << F::mantissa);
+    return magnitude(x) < T(1e-18) ? x : x > 40 ? times_power(1 + q, a.n) : power * q + (power - 1);
+}
+
+template <class V> ALWAYS_INLINE V log(V x) {
+    using T = number<V>;
+    using F = Format<T>;
+    constexpr T up = T(uint64_t{1} << (F::mantissa + 2)), two_to_mantissa = T(uint64_t{1} << F::mantissa), inf = __builtin_inf();
+    const auto denormal = x < F::least_normal;
+    const auto shifted = bits(denormal ? x * up : x) + (F::one - F::sqrt_half);   // x = m 2^k, m in [√½, √2)
+    const V k = from_bits<V>((shifted >> F::mantissa) | bits(two_to_mantissa)) - (two_to_mantissa + F::bias) -
+                (denormal ? all<V>(F::mantissa + 2) : V{});
+    const V f = from_bits<V>((shifted & ((typename F::whole{1} << F::mantissa) - 1)) + F::sqrt_half) - 1;
+    // log(1 + f) = f - f²/2 + s (f²/2 + R(s²)) with s = f / (2 + f)
+    const V s = f / (2 + f), z = s * s, square = T(0.5) * f * f;
+    V R;
+    if constexpr (is_double<V>)
+        R = z * polynomial(z, 0.666666666666666609, 0.400000000000063328, 0.285714285690583306, 0.22222222650957077, 0.181817753315658932,
+                           0.153871054097414035, 0.132497865367910627, 0.132543557909323865);
+    else
+        R = z * polynomial(z, 0.6666666564f, 0.4000033728f, 0.285371667f, 0.2358500833f);
+    const V y = k * F::ln2_high - ((square - (s * (square + R) + k * F::ln2_low)) - f);
+    return x > 0 ? (x < inf ? y : x) : (x == 0 ? all<V>(-inf) : all<V>(T(__builtin_nan(""))));
+}
+
+template <class V> ALWAYS_INLINE V log1p(V x) {
+    using T = number<V>;
+    const V u = 1 + x;
+    const V lost = u > 0 ? (u < T(__builtin_inf()) ? (x - (u - 1)) / u : V{}) : V{};   // log(1 + x) = log(u) + (1 + x - u) / u + ...
+    return magnitude(x) < T(1e-18) ? x : log(u) + lost;
+}
+
+template <class V> ALWAYS_INLINE V sigmoid(V x) {
+    const V e = exp(-magnitude(x));   // a positive argument could overflow
+    const V q = e / (1 + e);
+    return x >= 0 ? 1 - q : e - e * q;   // e - e q is closer than q, which has 1 + e's rounding
+}
+
+template <class V> ALWAYS_INLINE V tanh(V x) {
+    const V a = magnitude(x), z = x * x;
+    V small;
+    if constexpr (is_double<V>)
+        small = polynomial(z, -0.333333333333333316, 0.133333333333329608, -0.0539682539679690948, 0.0218694885252189627,
+                           -0.0088632352835086182, 0.00359212449458712833, -0.00145580032134967336, 0.000589802725101228443,
+                           -0.000238104753684071298, 0.0000937180033257400056, -0.0000326406709949178946, 7.26361559723563623e-6);
+    else
+        small = polynomial(z, -0.3333331527f, 0.1333249887f, -0.05384227719f, 0.02102721306f, -0.006207420717f);
+    return with_sign_of(a < number<V>(0.55) ? a + a * (z * small) : 1 - 2 / (exp(2 * a) + 1), x);
+}
+
+// The normal distribution's upper tail, (1 - erf(a / √2)) / 2, for floats 0 <= a <= 15: exp(-a²/2) times a polynomial in (a - 4) / (a + 4).
+template <class V> ALWAYS_INLINE V normal_tail(V a) {
+    const V high = from_bits<V>(bits(a) & 0xfffff000u), low = a - high;   // high² is exact
+    const V scale = 1 / (a + 4), u = (a - 4) * scale;
+    const V p = polynomial(u, 0.7552851354f, -0.6078965866f, 0.3871369041f, -0.1865234861f, 0.06040376312f, -0.007525003256f, -0.003512073633f,
+                           0.001569589998f, 0.0001783674855f, -0.0001324350965f);
+    return exp_of_sum(-0.5f * high * high, -0.5f * low * (a + high)) * (p * scale);
+}
+
+template <class V> ALWAYS_INLINE V erf(V x) {
+    if constexpr (is_double<V>) return __builtin_erf(x);
+    else {
+        V a = magnitude(x);
+        const V z = x * x;
+        const V small = x + x * polynomial(z, 0.128379166f, -0.3761262714f, 0.1128360018f, -0.02685444469f, 0.005189535333f, -0.0008020840074f,
+                                           7.889112892e-5f);
+        a = a > 5 ? all<V>(5) : a;
+        return a < 0.9f ? small : with_sign_of(1 - 2 * normal_tail(a * 1.41421356f), x);
+    }
+}
+
+// x Φ(x), accurate in the lower tail too, where 1 + erf(x / √2) would cancel
+template <class V> ALWAYS_INLINE V gelu(V x) {
+    if constexpr (is_double<V>) return x * (__builtin_erfc(x * -0.70710678118654752440) / 2);
+    else {
+        V a = magnitude(x);
+        a = a > 15 ? all<V>(15) : a;
+        const V tail = normal_tail(a);
+        return x * (x < 0 ? tail : 1 - tail);
+    }
+}
+// x (1 + tanh u) / 2 = x sigmoid(2 u)
+template <class V> ALWAYS_INLINE V gelu_tanh(V x) {
+    using T = number<V>;
+    return x * sigmoid(T(1.5957691216057307117597842397375) * (x + T(0.044715) * x * x * x));
+}
+
+template <class V> ALWAYS_INLINE V larger_of(V a, V b) { return a > b ? a : a != a ? a : b; }   // NaN wins
+template <class V> ALWAYS_INLINE V smaller_of(V a, V b) { return a < b ? a : a != a ? a : b; }
+
+}  // namespace
+}  // namespace minidl::ISA

@@ -1,0 +1,220 @@
+"""Every compiled verb of elementwise, reductions, softmax, optimizers, random numbers and indexing against the NumPy reference:
+awkward sizes and layouts, both types, NaN and infinities, any number of threads, every instruction set.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minidl.kernels import native, reference
+
+if not native.available:
+    pytest.skip("no compiled kernels in this installation", allow_module_level=True)
+
+from minidl import _native  # noqa: E402
+
+DTYPES = [np.float32, np.float64]
+Array = np.ndarray
+
+
+def layouts(x: Array) -> Iterator[Array]:
+    """x's values in other memory layouts."""
+    yield x
+    if x.ndim:
+        yield x[::-1]  # negative stride
+        spread = np.full((*x.shape[:-1], 2 * x.shape[-1] + 1), np.nan, x.dtype)
+        spread[..., 1::2] = x
+        yield spread[..., 1::2]
+    if x.ndim > 1:
+        yield np.moveaxis(np.ascontiguousarray(np.moveaxis(x, -1, 0)), 0, -1)  # column-major last axis
+        yield np.broadcast_to(x[:1], x.shape)  # zero stride
+
+
+def numbers(shape: tuple[int, ...], dtype: type, seed: int = 0, special: bool = False) -> Array:
+    rng = np.random.default_rng(seed)
+    x = np.asarray(rng.standard_normal(shape) * 3, dtype)
+    if special and x.size:
+        odd = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40, 1e30, -1e30, 1.0, -1.0], dtype)
+        flat = x.reshape(-1)
+        flat[rng.integers(0, x.size, min(x.size, 30))] = odd[rng.integers(0, odd.size, min(x.size, 30))]
+    return x
+
+
+def check(verb: str, *args: Any, rtol: float = 0, atol: float = 0) -> None:
+    """The compiled verb gives what the reference gives: shape, dtype and values."""
+    kernel = getattr(native, verb)
+
+    def refused(*args: Any) -> None:
+        raise AssertionError(f"{verb}{tuple(getattr(a, 'shape', a) for a in args)} went to the reference")
+
+    compiled = _native.verbs({**vars(reference), verb: refused})[verb]
+    with np.errstate(all="ignore"):
+        expected = getattr(reference, verb)(*args)
+    for fn in (kernel, compiled):
+        got = fn(*args)
+        for g, e in zip(got, expected, strict=True) if isinstance(expected, tuple) else [(got, np.asarray(expected))]:
+            assert (g.shape, g.dtype) == (e.shape, e.dtype)
+            assert g.flags.c_contiguous
+            np.testing.assert_allclose(g, e, rtol=rtol, atol=atol, err_msg=verb)
+
+
+def resolution(dtype: type) -> float:
+    return float(np.finfo(dtype).eps)
+
+
+# ---------------------------------------------------------------------------------------------- elementwise
+
+SHAPES = [(), (0,), (1,), (2, 0, 3), (7,), (33,), (3, 5), (5, 1, 13), (2, 3, 4, 5), (64, 97)]
+EXACT = ["neg", "abs", "sign", "square", "sqrt", "rsqrt", "reciprocal", "floor", "ceil", "round", "relu"]
+SMOOTH = ["exp", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "silu"]
+BINARY = ["add", "sub", "mul", "div", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("verb", EXACT + SMOOTH)
+def test_unary(verb: str, dtype: type) -> None:
+    for shape in SHAPES:
+        for x in layouts(numbers(shape, dtype, special=True)):
+            check(verb, x, rtol=6 * resolution(dtype) if verb in [*SMOOTH, "rsqrt"] else 0, atol=1e-37)
+
+
+def ulps(verb: Callable[..., Array], spec: Callable[[Array], Array], x: Array) -> float:
+    """Largest error in units of float32's last place against a float64 calculation."""
+    got, want = verb(x), spec(x.astype(np.float64))
+    rounded = want.astype(np.float32)
+    same = (np.isnan(got) & np.isnan(want)) | (got == rounded)
+    with np.errstate(invalid="ignore"):
+        error = np.abs(got.astype(np.float64) - want) / np.spacing(np.maximum(np.abs(rounded), 1e-37))
+    return float(np.where(same, 0, error).max())
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("verb, bound", [("exp", 1), ("expm1", 2), ("log", 1), ("log1p", 2), ("tanh", 2), ("sigmoid", 2), ("erf", 2), ("gelu", 6)])
+def test_accuracy(verb: str, bound: float) -> None:
+    rng = np.random.default_rng(1)
+    n = 50_000
+    x = np.concatenate([
+        rng.integers(0, 2**32, n, dtype=np.uint32).view(np.float32),  # every exponent, NaN, denormals
+        *(rng.uniform(-scale, scale, n).astype(np.float32) for scale in (1.5, 10, 110)),
+        np.array([0, -0.0, np.inf, -np.inf, np.nan, 88.7, 88.73, -87.3, -103.9, -104, 1, -1], np.float32),
+    ])  # fmt: skip
+
+    def exact(f: Callable[[float], float]) -> Callable[[Array], Array]:
+        return lambda x: np.fromiter(map(f, x), np.float64, len(x))
+
+    spec = {
+        "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "tanh": np.tanh, "erf": exact(math.erf),
+        "sigmoid": lambda x: np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x))),
+        "gelu": lambda x: x * exact(math.erfc)(-x * math.sqrt(0.5)) / 2,
+    }  # fmt: skip
+    if verb == "gelu":
+        x = x[~(x < -12)]
+    kernel = getattr(native, verb)
+    assert ulps((lambda x: kernel(x, "none")) if verb == "gelu" else kernel, spec[verb], x) <= bound
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gelu(dtype: type) -> None:
+    for shape in SHAPES:
+        for x in layouts(numbers(shape, dtype)):
+            for form in ("none", "tanh"):
+                # The reference cancels in 1 + erf(x): compare absolutely.
+                check("gelu", x, form, rtol=8 * resolution(dtype), atol=8 * resolution(dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("verb", BINARY)
+def test_binary(verb: str, dtype: type) -> None:
+    for shape in SHAPES:
+        a, b = numbers(shape, dtype, 1, True), numbers(shape, dtype, 2, True)
+        b = np.where(np.random.default_rng(3).random(shape) < 0.2, a, b).astype(dtype)
+        for x, y in zip(layouts(a), layouts(b), strict=True):
+            check(verb, x, y)
+            check(verb, a, y)
+        check(verb, a, 2.5)
+        check(verb, -1, a)
+        check(verb, a, dtype(0.1))
+        check(verb, np.asarray(0.5, dtype), a)
+    for s, t in [((3, 1), (1, 4)), ((), (5,)), ((0, 3), (3,)), ((4, 3, 2), (4, 1, 2)), ((4, 3, 2), (3, 1)), ((501, 73), (73,)),
+                 ((2, 5, 7, 7), (5, 1, 1)), ((70_001,), (1,)), ((2, 70_001), (2, 1)), ((1, 1), (1,))]:  # fmt: skip
+        a, b = numbers(s, dtype, 4, True), numbers(t, dtype, 5, True)
+        check(verb, a, b)
+        check(verb, b, a)
+
+
+def test_operands_that_the_reference_takes() -> None:
+    whole, wide = np.arange(4), np.arange(4.0)
+    assert native.add(whole, whole).dtype == np.int64
+    assert native.add(wide.astype(np.float32), wide).dtype == np.float64
+    assert native.mul(np.ones(3, np.float32), np.float64(2)).dtype == np.float64
+    with pytest.raises(ValueError):
+        native.add(np.ones(3), np.ones(4))
+    np.testing.assert_array_equal(native.add(np.ones((1,) * 9), 1.0), np.full((1,) * 9, 2.0))
+    np.testing.assert_array_equal(native.exp(whole), np.exp(whole))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_where_and_clamp(dtype: type) -> None:
+    for shape in SHAPES:
+        a, b = numbers(shape, dtype, 1, True), numbers(shape, dtype, 2, True)
+        for x, y in zip(layouts(a), layouts(b), strict=True):
+            for c in layouts(np.asarray(b > 0)):
+                check("where", c, x, y)
+            check("where", np.asarray(a > b), x, 0.0)
+            check("where", np.asarray(a > b), np.asarray(1, dtype), y)
+            for low, high in [(-1.0, 1.0), (None, 0.5), (-0.5, None), (2, -2), (math.nan, None)]:
+                check("clamp", x, low, high)
+    check("where", np.array([[True], [False]]), numbers((1, 1, 5), dtype), numbers((3, 1, 1), dtype))
+    check("where", np.asarray(True), numbers((3,), dtype), 1.0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_pow(dtype: type) -> None:
+    for x in layouts(numbers((3, 13), dtype, special=True)):
+        for exponent in (2, 0.5, -1, 1, 3.0, np.asarray(2, dtype)):
+            check("pow", x, exponent, rtol=3 * resolution(dtype), atol=1e-37)
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(native.pow(x, 1.7), np.power(x, 1.7))
+            np.testing.assert_array_equal(native.pow(2.0, x), np.power(2.0, x))
+
+
+# ------------------------------------------------------------------------------- threads and instruction sets
+
+
+def workload() -> list[Array]:
+    """Large enough for several tasks of every kernel."""
+    found: list[Array] = []
+    for dtype in DTYPES:
+        x, y = numbers((300, 517), dtype, 1), numbers((300, 517), dtype, 2)
+        found += [native.add(x, y), native.mul(x.T, y.T), native.gt(x, y), native.where(x > y, x, 0.0), native.exp(x), native.add(x, y[0])]
+    return found
+
+
+def test_any_number_of_threads_gives_the_same_bits() -> None:
+    before = native.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3, 8):
+            native.set_num_threads(threads)
+            results.append([a.tobytes() for a in workload()])
+        assert all(each == results[0] for each in results)
+    finally:
+        native.set_num_threads(before)
+
+
+@pytest.mark.parametrize("level", [name for name in _native.levels() if name != _native.get_level()])
+def test_other_instruction_sets(level: str) -> None:
+    """This file once more, on each instruction set that this machine has."""
+    if os.environ.get("MINIDL_ISA"):
+        pytest.skip("runs from the process that chose its own instruction set")
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
+    run = subprocess.run(command, env={**os.environ, "MINIDL_ISA": level}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-1000:]
