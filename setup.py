@@ -121,8 +121,9 @@ class Build(build_ext):
         from Cython.Build import cythonize
 
         built, = cythonize([ext], build_dir=self.build_temp, language_level=3, quiet=True)
-        built.extra_compile_args = ["-O3", *LEVELS["baseline"]]
-        super().build_extension(built)
+        ext.sources = built.sources
+        ext.extra_compile_args = ["-O3", *LEVELS["baseline"]]
+        super().build_extension(ext)
 
 
 def _split(variable: str) -> list[str]:

@@ -13,9 +13,11 @@ namespace minidl {
 
 Level level = BASELINE;
 
+Verbs conv_verbs();
 Verbs elementwise_verbs();
 Verbs matmul_verbs();
 Verbs optim_verbs();
+Verbs reduce_verbs();
 Verbs softmax_verbs();
 
 namespace {
@@ -62,9 +64,11 @@ py::dict verbs(const py::dict& reference) {
     static std::vector<PyMethodDef> table = [] {
         std::vector<PyMethodDef> all;
         for (const auto& family : {
+                 conv_verbs,
                  elementwise_verbs,
                  matmul_verbs,
                  optim_verbs,
+                 reduce_verbs,
                  softmax_verbs,
              })
             for (const PyMethodDef& each : family()) all.push_back(each);

@@ -45,14 +45,15 @@ template <class T> bool runs_over_rows(int64_t rows, int64_t columns, int64_t wi
     return 10 * pieces((rows - 1) * width + columns, L) < 7 * rows * pieces(columns, L);
 }
 
-// The valid lanes of a vector that begins at (row, column) of the plane, to their places in y. `room` numbers of y may be overwritten from `y` on.
+// The valid lanes of a vector that begins at (row, column) of the plane, to their places in y. Up to `end`, what follows a
+// row may be overwritten: later rows put it right.
 template <class T> void scatter(const T* lanes, int64_t row, int64_t column, const Window<T>& w, int64_t rows, int64_t width, T* y, const T* end) {
     constexpr int64_t L = vec<T>::size;
     for (int64_t l = 0; l < L && row < rows; ++row) {
         const int64_t count = smaller(L - l, w.columns - column);
         if (count > 0) {
             T* to = y + row * w.y_row + column * w.y_col;
-            if (w.y_col == 1 && w.y_row == w.columns && to + L <= end) store(to, load(lanes + l));   // what is too much, later rows overwrite
+            if (w.y_col == 1 && to + L <= end) store(to, load(lanes + l));
             else for (int64_t i = 0; i < count; ++i) to[i * w.y_col] = lanes[l + i];
         }
         l += width - column;
@@ -70,37 +71,40 @@ template <class T> void correlate(const Correlation<T>& p, const Window<T>& w, c
     const int64_t vectors = over ? pieces((rows - 1) * width + w.columns, L) : rows * row_vectors;
     const T* source = planes + (begin - first) * width + w.j0;
     y += w.y_start + (begin - w.i0) * w.y_row;
+    // Where output rows follow each other, a vector may write beyond the end of its row: the next row overwrites it. Not beyond the band.
+    const int64_t last = w.y_col == 1 && w.y_row == w.columns ? rows * w.y_row : 0;
 
-    Tile<T> t;
+    Tile<T> t{};
     t.k = w.k;
     t.a_step = 1;
-    t.b_step = 0;
     t.offset = w.offset;
     t.add = false;
-    t.column_bias[0] = t.column_bias[1] = nullptr;
-    alignas(64) T lanes[ROWS][3 * L];   // a vector more, so that scatter may read one beyond
+    constexpr int LANES = (WIDEST + 1) * L;   // a vector more, so that scatter may read one beyond
+    alignas(64) T lanes[ROWS][LANES];
     const int64_t tiles = pieces(p.channels, ROWS);
     for (int64_t i = 0; i < tiles; ++i) {
         const int64_t channel = part(p.channels, tiles, i);
         const int height = static_cast<int>(part(p.channels, tiles, i + 1) - channel);
         for (int m = 0; m < height; ++m) t.a[m] = filter + (channel + m) * w.k;
         t.row_bias = bias ? bias + channel : nullptr;
-        for (int64_t v = 0; v < vectors; v += WIDE) {
-            const int count = static_cast<int>(smaller(WIDE, vectors - v));
-            int64_t row[WIDE], column[WIDE];
+        for (int64_t v = 0; v < vectors;) {
+            const int count = next_vectors(height, vectors - v);
+            int64_t row[WIDEST], column[WIDEST];
             for (int n = 0; n < count; ++n) {
                 if (over) row[n] = (v + n) * L / width, column[n] = (v + n) * L % width;
                 else row[n] = (v + n) / row_vectors, column[n] = (v + n) % row_vectors * L;
                 t.b[n] = source + row[n] * width + column[n];
-                t.c[n] = direct ? y + channel * p.y_channel + row[n] * w.y_row + column[n] : lanes[0] + n * L;
-                t.width[n] = direct ? static_cast<int>(smaller(L, w.columns - column[n])) : L;
+                const int64_t place = row[n] * w.y_row + column[n];
+                t.c[n] = direct ? y + channel * p.y_channel + place : lanes[0] + n * L;
+                t.width[n] = static_cast<int>(!direct || place + L <= last ? L : smaller(L, w.columns - column[n]));
             }
-            t.c_row = direct ? p.y_channel : 3 * L;
+            v += count;
+            t.c_row = direct ? p.y_channel : LANES;
             run_tile<TABLE_B>(height, count, t);
             if (direct) continue;
             for (int m = 0; m < height; ++m) {
                 T* plane = y + (channel + m) * p.y_channel;
-                const T* stop = over ? plane + (rows - 1) * w.y_row + (w.columns - 1) * w.y_col + 1 : plane;
+                const T* stop = over ? plane + last : plane;
                 for (int n = 0; n < count; ++n)
                     scatter(lanes[m] + n * L, row[n], column[n], w, over ? rows : row[n] + 1, width, plane, stop);
             }

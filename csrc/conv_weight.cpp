@@ -36,14 +36,11 @@ template <class T> void add_unit(const WeightGradient<T>& all, int64_t unit, int
     T* packed = room + all.planes.size();
 
     const int64_t k = planes.channels * all.taps, tiles = pieces(k, ROWS);
-    Tile<T> t;
+    Tile<T> t{};
     t.k = pixels;
-    t.a_step = 0;
     t.offset = all.pixel;
     t.c_row = all.lanes;
     t.add = add;
-    t.column_bias[0] = t.column_bias[1] = nullptr;
-    t.row_bias = nullptr;
     t.width[0] = t.width[1] = L;
     for (int64_t o = 0; o < p.o; o += WIDE * L) {
         const int vectors = p.o - o > L ? 2 : 1;
@@ -59,6 +56,58 @@ template <class T> void add_unit(const WeightGradient<T>& all, int64_t unit, int
             for (int m = 0; m < height; ++m) t.a[m] = room + all.offset[row + m];
             for (int n = 0; n < vectors; ++n) t.c[n] = sums + row * all.lanes + o + n * L;
             run_tile<TABLE_A>(height, vectors, t);
+        }
+    }
+}
+
+// One or two filters a group would leave the vectors of o empty: there numbers of a row of pixels share a vector instead.
+//     sums[k][o] += Σ[p,q] planes[offset[k] + p * width + q] * G[p,q]            M taps at a time, G's rows contiguous, `lanes` apart, zero beyond q
+template <class T, int M> NOINLINE void dot_taps(const T* planes, const int64_t* offset, int64_t width, const T* g, int64_t lanes, int64_t rows, int64_t q, T* sums,
+                                                 int64_t step, bool add) {
+    using V = typename vec<T>::type;
+    constexpr int L = vec<T>::size;
+    typename vec<T>::mask tail{};   // a product with zero is no way to leave a lane out: it may be infinite or NaN
+    for (int l = 0; l < L; ++l) tail[l] = l < q % L ? -1 : 0;
+    V sum[M];
+    const T* x[M];
+    for (int m = 0; m < M; ++m) sum[m] = V{}, x[m] = planes + offset[m];
+    for (int64_t row = 0, at = 0; row < rows; ++row, g += lanes, at += width) {
+        int64_t i = 0;
+        for (; i + L <= q; i += L) for (int m = 0; m < M; ++m) sum[m] += load(x[m] + at + i) * load(g + i);
+        if (i < q) for (int m = 0; m < M; ++m) sum[m] += V(tail & (typename vec<T>::mask)load(x[m] + at + i)) * load(g + i);
+    }
+    for (int m = 0; m < M; ++m) {
+        T y = 0;
+        for (int l = 0; l < L; ++l) y += sum[m][l];
+        sums[m * step] = add ? sums[m * step] + y : y;
+    }
+}
+
+constexpr int FEW = 2;
+
+template <class T> void add_unit_of_few(const WeightGradient<T>& all, int64_t unit, int64_t group, int64_t c0, T* room, T* sums, bool add) {
+    constexpr int64_t L = vec<T>::size;
+    const ConvArguments& p = all.p;
+    const int64_t image = unit / all.bands, first = unit % all.bands * all.band, rows = smaller(all.band, p.p - first);
+    Planes<T> planes = all.planes;
+    planes.channels = smaller(all.block, p.c - c0);
+    const int64_t *stride = p.image.stride, *of_g = p.output.stride;
+    fill_planes(planes, room, first, static_cast<const T*>(p.image.data) + image * stride[0] + (group * p.c + c0) * stride[1], stride);
+    T* rows_of_g = room + all.planes.size() + L;
+    const int64_t k = planes.channels * all.taps, lanes = pieces(p.q, L) * L;
+    for (int64_t o = 0; o < p.o; ++o) {
+        const T* g = static_cast<const T*>(p.output.data) + image * of_g[0] + (group * p.o + o) * of_g[1] + first * of_g[2];
+        for (int64_t i = 0; i < rows; ++i)
+            for (int64_t j = 0; j < lanes; ++j) rows_of_g[i * lanes + j] = j < p.q ? g[i * of_g[2] + j * of_g[3]] : T{0};
+        for (int64_t i = 0; i < k;) {
+            const auto go = [&](auto kernel, int taps) {
+                kernel(room, all.offset + i, planes.width, rows_of_g, lanes, rows, p.q, sums + i * all.lanes + o, all.lanes, add);
+                i += taps;
+            };
+            if (k - i >= 9) go(dot_taps<T, 9>, 9);
+            else if (k - i >= 5) go(dot_taps<T, 5>, 5);
+            else if (k - i >= 3) go(dot_taps<T, 3>, 3);
+            else go(dot_taps<T, 1>, 1);
         }
     }
 }
@@ -86,7 +135,7 @@ template <class T> bool conv2d_weight(const ConvArguments& p) {
     planes.x = forward_axis(p.w, p.s, p.stride[1], p.padding[1], p.dilation[1]);
     planes.width = p.q + planes.x.reach;
     all.taps = p.r * p.s;
-    all.lanes = pieces(p.o, L) * L;
+    all.lanes = p.o <= FEW ? p.o : pieces(p.o, L) * L;
     const int64_t row_work = p.o * p.c * all.taps * p.q, row = p.c * planes.y.phases * planes.x.phases * planes.width + p.q * WIDE * L;
     all.band = band_rows(p.n * p.groups, p.p, row * static_cast<int64_t>(sizeof(T)), row_work);
     all.bands = pieces(p.p, all.band);
@@ -112,13 +161,14 @@ template <class T> bool conv2d_weight(const ConvArguments& p) {
 
     bool fine = true;
     parallel_for(all.parts * p.groups * all.blocks, 1, [&](int64_t task_begin, int64_t task_end) {
-        T* own = static_cast<T*>(workspace(1, (planes.size() + pixels * WIDE * L) * sizeof(T)));
+        T* own = static_cast<T*>(workspace(1, (planes.size() + L + larger(pixels * WIDE * L, all.band * (p.q + L))) * sizeof(T)));
         if (!own) return __atomic_store_n(&fine, false, __ATOMIC_RELAXED);
         for (int64_t task = task_begin; task < task_end; ++task) {
             const int64_t c0 = task % all.blocks * all.block, group = task / all.blocks % p.groups, i = task / all.blocks / p.groups;
             T* sums = all.sums + i * size + (group * p.c + c0) * all.taps * all.lanes;
             const int64_t begin = part(all.units, all.parts, i), end = part(all.units, all.parts, i + 1);
-            for (int64_t unit = begin; unit < end; ++unit) add_unit(all, unit, group, c0, own, sums, unit > begin);
+            for (int64_t unit = begin; unit < end; ++unit)
+                (p.o <= FEW ? add_unit_of_few<T> : add_unit<T>)(all, unit, group, c0, own, sums, unit > begin);
         }
     });
     if (fine) add_parts(all, static_cast<T*>(p.filter.data));

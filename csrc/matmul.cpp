@@ -108,21 +108,21 @@ template <class T> int64_t tile_room(int64_t k) { return ROWS * k + 2 * vec<T>::
 
 template <class T> void rectangle(const Block<T>& p, int64_t tile_begin, int64_t tile_end, int64_t panel_begin, int64_t panel_end) {
     constexpr int L = vec<T>::size;
-    Tile<T> t;
+    Tile<T> t{};
     t.k = p.k;
-    t.offset = nullptr;
     t.c_row = p.c_row;
     t.add = p.add;
-    t.row_bias = nullptr;
-    for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
-        const int64_t j = panel * PANEL<T>, width = smaller(PANEL<T>, p.n - j);
-        const int vectors = width > L ? 2 : 1;
-        const T* b = p.b.at(0, j);
-        t.b_step = p.b.row;
-        if (p.packed_b && panel >= p.packed_panel) {
-            b = p.packed_b + (panel - p.packed_panel) * PANEL<T> * p.k;
-            t.b_step = vectors * L;
-        }
+    const int most = p.m <= ROWS ? widest(static_cast<int>(p.m)) / WIDE : 1;   // panels side by side, where a single flat tile is all there is
+    const int64_t in_place = p.packed_b ? smaller(p.packed_panel, panel_end) : panel_end;
+    for (int64_t panel = panel_begin; panel < panel_end;) {
+        const bool packed = p.packed_b && panel >= p.packed_panel;
+        const int64_t j = panel * PANEL<T>;
+        int64_t count = packed ? 1 : most;   // halved until that many whole panels in place are left
+        while (count > 1 && (panel + count > in_place || (panel + count) * PANEL<T> > p.n)) count /= 2;
+        const int64_t width = smaller(count * PANEL<T>, p.n - j);
+        const int vectors = width > L ? static_cast<int>(count * WIDE) : 1;
+        const T* b = packed ? p.packed_b + (panel - p.packed_panel) * PANEL<T> * p.k : p.b.at(0, j);
+        t.b_step = packed ? vectors * L : p.b.row;
         for (int n = 0; n < vectors; ++n) {
             t.b[n] = b + n * L;
             t.column_bias[n] = p.bias ? p.bias + j + n * L : nullptr;
@@ -137,6 +137,7 @@ template <class T> void rectangle(const Block<T>& p, int64_t tile_begin, int64_t
             for (int n = 0; n < vectors; ++n) t.c[n] = p.c + row * p.c_row + j + n * L;
             run_tile<STEPS>(height, vectors, t);
         }
+        panel += count;
     }
 }
 

@@ -19,22 +19,33 @@ constexpr int ROWS = 6;
 #else
 constexpr int ROWS = 5;   // without FMA a product needs a register, too
 #endif
-constexpr int WIDE = 2;   // vectors
+constexpr int WIDE = 2;      // vectors of a tile; a flat one has more, or it would wait for its few sums
+constexpr int WIDEST = 8;
+ALWAYS_INLINE constexpr int widest(int height) { return height * 8 <= ROWS * WIDE ? 8 : height * 4 <= ROWS * WIDE ? 4 : 2; }
 
 template <class T> struct Tile {
     const T* a[ROWS];
-    const T* b[WIDE];
+    const T* b[WIDEST];
     int64_t k, a_step, b_step;
     const int64_t* offset;     // of each k, in place of a step
-    T* c[WIDE];
+    T* c[WIDEST];
     int64_t c_row;
-    int width[WIDE];           // lanes to write of each vector, at most vec<T>::size
+    int width[WIDEST];         // lanes to write of each vector, at most vec<T>::size
     bool add;                  // to what C holds
-    const T* column_bias[WIDE];   // or null; full vectors
+    const T* column_bias[WIDEST];   // or null; full vectors
     const T* row_bias;            // or null; M numbers
 };
 
 enum Advance { STEPS, TABLE_B, TABLE_A };
+
+// `count` < L numbers, by halves.
+template <class T, int half = vec<T>::size / 2> ALWAYS_INLINE void copy_lanes(T* to, const T* from, int count) {
+    if (count & half) {
+        __builtin_memcpy(to, from, half * sizeof(T));
+        to += half, from += half;
+    }
+    if constexpr (half > 1) copy_lanes<T, half / 2>(to, from, count);
+}
 
 // Arguments come in memory and C is touched after the loop only, so that the loop has all registers to itself.
 template <class T, int M, int N, Advance advance> NOINLINE void tile(const Tile<T>& t) {
@@ -71,21 +82,27 @@ template <class T, int M, int N, Advance advance> NOINLINE void tile(const Tile<
             if (t.row_bias) y += t.row_bias[m];
             if (width == L) store(c, t.add ? y + load(c) : y);
             else {
-                alignas(64) T lanes[L];
+                alignas(64) T lanes[L], old[L];
+                if (t.add) {
+                    copy_lanes(old, c, width);
+                    y += load(old);
+                }
                 store(lanes, y);
-                for (int l = 0; l < width; ++l) c[l] = t.add ? c[l] + lanes[l] : lanes[l];
+                copy_lanes(c, lanes, width);
             }
         }
     }
 }
 
-// Every height and width of a tile, for one way to advance.
+// Every height and width of a tile (1, 2, 4 and 8 vectors), for one way to advance.
 template <class T, Advance advance> struct Tiles {
-    void (*of[WIDE][ROWS])(const Tile<T>&);   // [vectors - 1][height - 1]
+    void (*of[4][ROWS])(const Tile<T>&);   // [log2 vectors][height - 1]
 };
 template <class T, Advance advance, int M = ROWS> constexpr void fill(Tiles<T, advance>& tiles) {
     tiles.of[0][M - 1] = tile<T, M, 1, advance>;
     tiles.of[1][M - 1] = tile<T, M, 2, advance>;
+    if constexpr (widest(M) >= 4) tiles.of[2][M - 1] = tile<T, M, 4, advance>;
+    if constexpr (widest(M) >= 8) tiles.of[3][M - 1] = tile<T, M, 8, advance>;
     if constexpr (M > 1) fill<T, advance, M - 1>(tiles);
 }
 template <class T, Advance advance> constexpr Tiles<T, advance> all_tiles() {
@@ -96,7 +113,13 @@ template <class T, Advance advance> constexpr Tiles<T, advance> all_tiles() {
 template <class T, Advance advance> constexpr Tiles<T, advance> TILES = all_tiles<T, advance>();
 
 template <Advance advance, class T> ALWAYS_INLINE void run_tile(int height, int vectors, const Tile<T>& t) {
-    TILES<T, advance>.of[vectors - 1][height - 1](t);
+    TILES<T, advance>.of[vectors == 8 ? 3 : vectors / 2][height - 1](t);
+}
+
+// How many of the remaining vectors the next tile of this height takes.
+ALWAYS_INLINE int next_vectors(int height, int64_t remaining) {
+    const int most = widest(height);
+    return remaining >= 8 && most == 8 ? 8 : remaining >= 4 && most >= 4 ? 4 : remaining >= 2 ? 2 : 1;
 }
 
 // ---- panels of nearly equal size: part i of `size` cut into `count` --------------------------------------------------

@@ -68,7 +68,7 @@ template <class T> void forward_offsets(const ConvArguments& p, const Planes<T>&
 // Rows of the output in one band: so many that the planes of a band stay in the second cache, and that one image alone still occupies
 // several threads (few images: more bands).
 ALWAYS_INLINE int64_t band_rows(int64_t images, int64_t rows, int64_t bytes_of_a_row, int64_t work_of_a_row) {
-    constexpr int64_t CACHE = 384 << 10, TASK = 1 << 19;
+    constexpr int64_t CACHE = 192 << 10, TASK = 1 << 19;
     int64_t band = larger(1, smaller(rows, CACHE / larger(1, bytes_of_a_row)));
     if (images < 16) band = smaller(band, larger(larger(1, TASK / larger(1, work_of_a_row)), pieces(rows, 16)));
     return pieces(rows, larger(1, pieces(rows, band)));

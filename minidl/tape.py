@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._tensor import Tensor
 
 _TensorClass: Any = None  # class Tensor, once _tensor.py has registered it
-tensor_classes: set[type] = set()  # Tensor and its subclasses: a quicker test than isinstance
+tensor_classes: set[Any] = set()  # Tensor and its subclasses: a quicker test than isinstance
 _new = object.__new__
 clock = itertools.count(1).__next__  # one clock for all: stamps nodes and writes to memory
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 
 import numpy as np
 import pytest
 
+import minidl
 from minidl.explain import (
     FormulaError,
     evaluate,
@@ -98,6 +101,25 @@ def test_a_line_that_cannot_be_evaluated_says_why(line: str, complaint: str) -> 
     with pytest.raises(FormulaError, match="line") as caught:
         evaluate(line, {"A": A, "B": B})
     assert complaint in str(caught.value)
+
+
+MODULES = [info.name for info in pkgutil.walk_packages(minidl.__path__, "minidl.") if "__main__" not in info.name]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_formula_of_the_package_can_be_read_and_shown(module: str) -> None:
+    """Functions, classes and their methods: a line that looks like a formula is one."""
+    try:
+        things = vars(importlib.import_module(module))
+    except ImportError as error:
+        pytest.skip(f"{module} cannot be imported here: {error}")
+    plain = [thing for thing in things.values() if inspect.isfunction(thing) or inspect.isclass(thing)]
+    methods = [f for thing in plain if inspect.isclass(thing) for f in vars(thing).values() if inspect.isfunction(f)]
+    for thing in [*plain, *methods]:
+        if thing.__module__ == module:
+            for line in formulas(thing):
+                shown = latex(line).replace(r"\leftarrow", "")
+                assert shown.count("{") == shown.count("}") and shown.count(r"\left") == shown.count(r"\right"), shown
 
 
 # ------------------------------------------------------------------------------------------------- values

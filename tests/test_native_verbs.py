@@ -4,6 +4,7 @@ awkward sizes and layouts, both types, NaN and infinities, any number of threads
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import subprocess
@@ -186,6 +187,78 @@ def test_pow(dtype: type) -> None:
             np.testing.assert_array_equal(native.pow(2.0, x), np.power(2.0, x))
 
 
+# ------------------------------------------------------------------------------------------------ reductions
+
+
+def axes_of(ndim: int) -> Iterator[tuple[int, ...]]:
+    for k in range(ndim + 1):
+        yield from itertools.combinations(range(ndim), k)
+
+
+REDUCED = [(), (1,), (7,), (16,), (1000,), (3, 5), (128, 10), (31, 70), (4, 1, 9), (2, 3, 4, 5), (5, 4, 7, 7), (3, 0, 2), (1, 1)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("verb", ["sum", "mean", "prod", "amax", "amin", "var", "logsumexp"])
+def test_reductions(verb: str, dtype: type) -> None:
+    # NumPy multiplies one after the other: each of a thousand factors adds its rounding.
+    tolerance = {"rtol": (100 if verb == "prod" else 20) * resolution(dtype), "atol": 20 * resolution(dtype)}
+    for shape in REDUCED:
+        x = numbers(shape, dtype)
+        for y in layouts(np.asarray(x + 1.5) if verb in ("sum", "mean") else np.asarray(1 + x / 100) if verb == "prod" else x):
+            for axes in axes_of(x.ndim):
+                empty = verb in ("amax", "amin") and 0 in [shape[a] for a in axes]
+                for keepdims in (False, True):
+                    options = (1.0, keepdims) if verb == "var" else (keepdims,)
+                    if empty:
+                        with pytest.raises(ValueError):
+                            getattr(native, verb)(y, axes, *options)
+                    else:
+                        check(verb, y, axes, *options, **({} if verb in ("amax", "amin") else tolerance))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("verb", ["argmax", "argmin"])
+def test_arg_reductions(verb: str, dtype: type) -> None:
+    for shape in REDUCED:
+        if 0 in shape or not shape:
+            continue
+        for special in (False, True):
+            for x in layouts(np.asarray(np.round(numbers(shape, dtype, special=special)))):  # many ties
+                for axis in range(x.ndim):
+                    for keepdims in (False, True):
+                        check(verb, x, axis, keepdims)
+    with pytest.raises(ValueError):
+        getattr(native, verb)(np.zeros((2, 0), dtype), 1, False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(3,), (33,), (70_000,), (9, 33), (300, 10), (5, 300, 3)])
+def test_reductions_of_special_values(shape: tuple[int, ...], dtype: type) -> None:
+    for value in (math.nan, math.inf, -math.inf):
+        for at in (0, -1):
+            x = numbers(shape, dtype)
+            x.reshape(-1)[at] = value
+            for axes in axes_of(x.ndim):
+                for verb in ("sum", "mean", "amax", "amin", "logsumexp"):
+                    check(verb, x, axes, False, rtol=1e-4, atol=1e-4)
+                with np.errstate(invalid="ignore"):
+                    check("var", x, axes, 0.0, False, rtol=1e-4, atol=1e-4)
+    check("sum", np.array([math.inf, -math.inf, 1], dtype), (0,), False)
+    check("logsumexp", np.full((2, 9), -math.inf, dtype), (1,), True)
+    check("logsumexp", np.full(20, 1e4, dtype), (0,), True, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape, axes", [((1_000_003,), (0,)), ((40_000, 30), (0,)), ((3, 100_000), (1,)), ((1, 70, 50, 60), (1, 3)), ((64, 16, 28, 28), (0, 2, 3))])
+def test_large_sums_are_as_accurate_as_numpys(shape: tuple[int, ...], axes: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).random(shape, dtype=np.float32)
+    exact = x.sum(axis=axes, dtype=np.float64)
+    ours, numpys = (float(np.abs(f(x) - exact).max()) for f in (lambda x: native.sum(x, axes, False), lambda x: np.sum(x, axis=axes)))
+    assert ours <= max(numpys, np.spacing(np.float32(exact.max())))
+    far = x.astype(np.float64) + 1e6  # a mean far from 0 must not spoil the variance
+    np.testing.assert_allclose(native.var(far, axes, 0.0, False), x.var(axis=axes, dtype=np.float64), rtol=1e-6)
+
+
 # --------------------------------------------------------------------------------- softmax and cross-entropy
 
 MATRICES = [(1, 1), (3, 2), (4, 10), (128, 10), (7, 16), (5, 17), (6, 31), (9, 32), (2, 65), (3, 1000), (0, 5), (4, 0)]
@@ -303,6 +376,10 @@ def workload() -> list[Array]:
         x, y = numbers((300, 517), dtype, 1), numbers((300, 517), dtype, 2)
         found += [native.add(x, y), native.mul(x.T, y.T), native.gt(x, y), native.where(x > y, x, 0.0), native.exp(x), native.add(x, y[0])]
         found += [native.softmax(x, 1), native.log_softmax(x, 0), native.softmax_gradient(x, y, 1)]
+        for axes in ((0,), (1,), (0, 1)):
+            found += [native.sum(x, axes, False), native.amax(x.T, axes, False), native.var(x, axes, 1.0, False), native.logsumexp(x, axes, True)]
+        flat = np.tile(x.reshape(-1), 3)
+        found += [native.sum(flat, (0,), False), native.sum(flat.reshape(-1, 3), (0,), False), native.argmax(x, 1, False)]
         target = np.arange(300)
         losses, lse = native.cross_entropy(x, target, None, -100, 0.1)
         found += [losses, lse, native.cross_entropy_gradient(losses, x, target, lse, None, -100, 0.1)]

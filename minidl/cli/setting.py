@@ -44,6 +44,8 @@ def settle(given: Settings) -> Settings:
         UsageError: options that contradict each other.
     """
     source: str = {**DEFAULTS, **given}["data"]
+    if source.lower().replace("_", "-") in NAMED:
+        given = {**given, "data": (source := source.lower().replace("_", "-"))}
     table = is_table(source)
     model: str = given.get("model", "mlp" if table or source not in NAMED else "cnn")
     recipe = RECIPES.get(("mnist" if source == "fashion-mnist" else source, model), {})

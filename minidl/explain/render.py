@@ -13,8 +13,8 @@ from typing import Any
 from .grammar import Formula, Tree, formulas, parse
 
 _LETTERS = (
-    "α:alpha β:beta γ:gamma δ:delta ε:varepsilon ζ:zeta η:eta θ:theta ι:iota κ:kappa λ:lambda μ:mu ν:nu ξ:xi "
-    "π:pi ρ:rho σ:sigma τ:tau υ:upsilon φ:varphi χ:chi ψ:psi ω:omega Γ:Gamma Δ:Delta Θ:Theta Λ:Lambda Ξ:Xi Π:Pi Σ:Sigma "
+    "α:alpha β:beta γ:gamma δ:delta ε:varepsilon ζ:zeta η:eta θ:theta ι:iota κ:kappa λ:lambda μ:mu ν:nu ξ:xi π:pi "
+    "ρ:rho σ:sigma τ:tau υ:upsilon φ:varphi χ:chi ψ:psi ω:omega Γ:Gamma Δ:Delta Θ:Theta Λ:Lambda Ξ:Xi Π:Pi Σ:Sigma "
     "Φ:Phi Ψ:Psi Ω:Omega ℓ:ell ∞:infty"
 )
 _GREEK = dict(letter.split(":") for letter in _LETTERS.split())
@@ -25,7 +25,7 @@ _SIGNS = {"==": "=", "!=": r"\neq", "<": "<", "<=": r"\leq", ">": ">", ">=": r"\
 _REDUCE = {"Σ": r"\sum", "Π": r"\prod", "max": r"\max", "min": r"\min", "mean": r"\operatorname*{mean}"}
 _REDUCE |= {"argmax": r"\operatorname*{arg\,max}", "argmin": r"\operatorname*{arg\,min}"}
 _KNOWN = {"exp", "log", "sin", "cos", "tan", "tanh", "sinh", "cosh", "max", "min"}
-_RENAMED = {"maximum": r"\max", "minimum": r"\min", "eps": r"\varepsilon", "inf": r"\infty"}
+_RENAMED = {"maximum": r"\max", "minimum": r"\min", "eps": r"\varepsilon", "inf": r"\infty", "pi": r"\pi"}
 _AROUND = {
     "sqrt": r"\sqrt{%s}", "abs": r"\left|%s\right|", "floor": r"\left\lfloor %s\right\rfloor", "exp": "e^{%s}",
     "ceil": r"\left\lceil %s\right\rceil", "rsqrt": r"\frac{1}{\sqrt{%s}}", "reciprocal": r"\frac{1}{%s}",

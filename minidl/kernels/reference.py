@@ -440,8 +440,8 @@ def uniform(seed: int, offset: int, count: int, dtype: np.dtype[Any]) -> Array:
 
 
 def normal(seed: int, offset: int, count: int, dtype: np.dtype[Any]) -> Array:
-    """Standard normal numbers from pairs of uniform ones (Box and Muller 1958): r cos t, r sin t with
-    r = √(-2 log(1-u)), t = 2πv. Four words a pair, computed in float64.
+    """Standard normal numbers r cos t and r sin t from pairs of uniform u and v (Box and Muller 1958),
+    where r² = -2 log(1-u) and t = 2πv. Four words a pair, computed in float64.
     """
     u = uniform(seed, offset, 2 * ((count + 1) // 2), np.dtype(np.float64)).reshape(-1, 2)
     r, t = np.sqrt(-2 * np.log(1 - u[:, 0])), 2 * np.pi * u[:, 1]

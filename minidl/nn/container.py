@@ -90,7 +90,7 @@ class _Indexed(Module):
 
 
 class Sequential(_Indexed):
-    """Y = fₙ(... f₂(f₁(X))): each module takes the result of the one before.
+    """Each module takes the result of the one before: Y = fₙ(... f₂(f₁(X))).
 
     `Sequential(a, b, c)` or `Sequential(OrderedDict([("conv", a), ("act", b)]))`; `model[0]`, `model[-1]`,
     `model[:2]`.

@@ -117,8 +117,7 @@ def kaiming_uniform_(
     """W ~ U(-bound, bound), bound = gain * sqrt(3 / fan), gain = calculate_gain(nonlinearity, a).
 
     `mode="fan_in"` keeps the variance forward, `"fan_out"` that of the gradients. `a` is leaky ReLU's slope.
-    With
-    a = √5 the bound is 1 / sqrt(fan_in): PyTorch's default for Linear and Conv (He et al. 2015, section 2.2).
+    With a = √5 the bound is 1 / sqrt(fan_in): PyTorch's default for Linear and Conv (He et al. 2015, section 2.2).
     """
     if tensor.array.size == 0:
         warnings.warn("kaiming_uniform_: the tensor is empty, nothing to do", stacklevel=2)

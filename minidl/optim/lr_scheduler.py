@@ -52,7 +52,7 @@ class LRScheduler:
         return self.at(t, self.base_lrs[place])
 
     def step(self) -> None:
-        """t ← t + 1, and every group's lr with it."""
+        """Goes on to t + 1, and every group's lr with it."""
         self.last_epoch += 1
         t = self.last_epoch
         for place, group in enumerate(self.optimizer.param_groups):
@@ -65,7 +65,7 @@ class LRScheduler:
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
     def restart(self) -> None:
-        """t ← 0, with the rate that belongs to it."""
+        """Goes back to t = 0 and to the rate that belongs to it."""
         self.last_epoch = -1
         self.step()
 
