@@ -17,6 +17,7 @@ Verbs conv_verbs();
 Verbs elementwise_verbs();
 Verbs matmul_verbs();
 Verbs optim_verbs();
+Verbs random_verbs();
 Verbs reduce_verbs();
 Verbs softmax_verbs();
 
@@ -68,6 +69,7 @@ py::dict verbs(const py::dict& reference) {
                  elementwise_verbs,
                  matmul_verbs,
                  optim_verbs,
+                 random_verbs,
                  reduce_verbs,
                  softmax_verbs,
              })
