@@ -15,6 +15,7 @@ Level level = BASELINE;
 
 Verbs conv_verbs();
 Verbs elementwise_verbs();
+Verbs index_verbs();
 Verbs matmul_verbs();
 Verbs optim_verbs();
 Verbs random_verbs();
@@ -67,6 +68,7 @@ py::dict verbs(const py::dict& reference) {
         for (const auto& family : {
                  conv_verbs,
                  elementwise_verbs,
+                 index_verbs,
                  matmul_verbs,
                  optim_verbs,
                  random_verbs,

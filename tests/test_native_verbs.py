@@ -366,6 +366,56 @@ def test_steps_leave_to_the_reference_what_they_cannot_walk() -> None:
         native.sgd_step([np.ones(3)], [np.ones(4)], None, 0.5, 0.0, 0.0, 0.0, False, False)
 
 
+# -------------------------------------------------------------------------------- random numbers and indexing
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**63 + 5, 2**64 - 1])
+def test_random_numbers(seed: int) -> None:
+    for offset in (0, 1, 2, 3, 2**33 + 1):
+        for count in (0, 1, 3, 4, 5, 255, 256, 257, 20_001):
+            check("philox", seed, offset, count)
+            for dtype in (np.float32, np.dtype(np.float64)):
+                check("uniform", seed, offset, count, dtype)
+            check("normal", seed, offset, count, np.float32, rtol=resolution(np.float32))
+            check("normal", seed, offset, count, np.dtype("float64"), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gather_and_scatter_add(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    for shape, smaller in [((5,), (3,)), ((4, 6), (4, 6)), ((4, 6), (3, 9)), ((3, 4, 5), (2, 4, 5)), ((300, 70), (300, 70)), ((3, 0), (3, 0))]:
+        for axis in range(len(shape)):
+            size = tuple(min(n, m) if d != axis else m for d, (n, m) in enumerate(zip(shape, smaller, strict=True)))
+            index = rng.integers(0, max(shape[axis], 1), size)
+            src = numbers(tuple(n + d for d, n in enumerate(size)), dtype, 1)
+            for x in layouts(numbers(shape, dtype)):
+                for i in (index, index[::-1], np.asfortranarray(index)):
+                    check("gather", x, axis, i)
+                    check("scatter_add", x, axis, i, src)
+                    check("scatter_add", x, axis, i, np.asfortranarray(src))
+    for bad in (-1, 5):
+        with pytest.raises(ValueError, match=f"gather: index holds {bad}, but there are 5 places"):
+            native.gather(np.zeros(5, dtype), 0, np.array([0, bad]))
+        with pytest.raises(ValueError, match="scatter_add: index"):
+            native.scatter_add(np.zeros(5, dtype), 0, np.array([0, bad]), np.zeros(2, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    for rows, width, size in [(1, 1, ()), (7, 5, (3,)), (65, 128, (12, 64)), (10, 0, (4,)), (40, 33, (0,)), (30, 300, (2, 3, 40))]:
+        index = rng.integers(0, rows, size)
+        for w in layouts(numbers((rows, width), dtype)):
+            check("take_rows", w, index)
+        for g in (numbers((*size, width), dtype), numbers((width, *size[::-1]), dtype).T, np.broadcast_to(dtype(0.1), (*size, width))):
+            np.testing.assert_array_equal(native.add_rows((rows, width), index, g), reference.add_rows((rows, width), index, g))
+    for bad in (-1, 4):
+        with pytest.raises(ValueError, match=f"take_rows: index holds {bad}, but there are 4 places: use 0 to 3"):
+            native.take_rows(np.zeros((4, 2), dtype), np.array([bad]))
+        with pytest.raises(ValueError, match="add_rows: index"):
+            native.add_rows((4, 2), np.array([bad]), np.zeros((1, 2), dtype))
+
+
 # ------------------------------------------------------------------------------- threads and instruction sets
 
 
@@ -383,6 +433,11 @@ def workload() -> list[Array]:
         target = np.arange(300)
         losses, lse = native.cross_entropy(x, target, None, -100, 0.1)
         found += [losses, lse, native.cross_entropy_gradient(losses, x, target, lse, None, -100, 0.1)]
+        index = np.random.default_rng(0).integers(0, 300, (1000,))
+        rows = native.take_rows(x, index)
+        found += [rows, native.add_rows((300, 517), index, rows), native.uniform(5, 3, 50_000, dtype), native.normal(5, 3, 50_001, dtype)]
+        places = np.random.default_rng(0).integers(0, 300, (300, 517))
+        found += [native.gather(x, 0, places), native.scatter_add(x, 0, places, y)]
         w, m, v = x.copy(), y.copy(), y * y
         native.adam_step([w, w[0].copy()], [y, y[0]], [m, m[0].copy()], [v, v[0].copy()], 3, 0.1, 0.9, 0.99, 1e-8, 0.1, False)
         found += [w, m, v]
