@@ -15,7 +15,8 @@ namespace minidl::ISA {
 namespace {
 
 constexpr int64_t GRAIN = 32768;   // elements
-constexpr int FOLD = 16;           // steps between folds
+constexpr int FOLD = 32;           // steps between folds
+constexpr int64_t CHUNK = 128;     // elements
 
 // ---- what is reduced, and how -------------------------------------------------------------------------------------------
 
@@ -66,7 +67,7 @@ struct SquareFrom {
 struct ExpFrom {
     static constexpr bool centered = true;
     template <class T> static ALWAYS_INLINE T hole(T) { return -__builtin_inf(); }
-    template <class V> static ALWAYS_INLINE V of(V x, V center) { return exp(x - center); }
+    template <class V> static ALWAYS_INLINE V of(V x, V center) { return quick_exp(x - center); }
 };
 
 // ---- walking the reduced dimensions: runs of the last one ---------------------------------------------------------------
@@ -295,8 +296,14 @@ template <class T, class Op> void arg(const ReduceArguments& a) {
             const T* p = x + offset[1];
             const T best = step == 1 ? reduce_runs<T, Op, Itself<Op>, true>(p, a.reduced, 0, 1, 0, n, limit, 0).value
                                      : reduce_runs<T, Op, Itself<Op>, false>(p, a.reduced, 0, 1, 0, n, limit, 0).value;
+            const auto is_best = [=](int64_t j) { return p[j * step] == best || p[j * step] != p[j * step]; };   // a NaN would be the best
             int64_t at = 0;
-            while (p[at * step] != best && (best == best || p[at * step] == p[at * step])) ++at;   // the first; if there is a NaN, that
+            if (step == 1)
+                for (int hits = 0; at + CHUNK <= n; at += CHUNK) {   // chunks without it, in vectors
+                    for (int64_t j = at; j < at + CHUNK; ++j) hits += (p[j] == best) | (p[j] != p[j]);
+                    if (hits) break;
+                }
+            while (!is_best(at)) ++at;
             static_cast<int64_t*>(a.kept.data[0])[offset[0]] = at;
         }
     });
