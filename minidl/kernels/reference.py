@@ -77,7 +77,7 @@ where = np.where
 
 
 def sum(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-    return np.sum(x, axis=axes, keepdims=keepdims)
+    return np.sum(x, axis=axes, keepdims=keepdims, dtype=x.dtype)
 
 
 def mean(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
@@ -87,7 +87,7 @@ def mean(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
 
 
 def prod(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-    return np.prod(x, axis=axes, keepdims=keepdims)
+    return np.prod(x, axis=axes, keepdims=keepdims, dtype=x.dtype)
 
 
 def amax(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
