@@ -372,7 +372,7 @@ class Tensor:
     # ------------------------------------------------------------------------------------------ in place
 
     def _alias(self, kept: builtins.bool = False) -> Tensor:
-        """This tensor as it is now, for an operation that is about to overwrite it; a copy where a derivative needs it."""
+        """This tensor as it is now, for an operation that will overwrite it; a copy where a derivative reads it."""
         if kept and mode.recording:
             return wrap(self.array.copy(), self.node)
         if self.storage is None:
