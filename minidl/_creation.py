@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -96,12 +97,18 @@ def empty_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: 
     return empty(x.shape, dtype=x.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
 
 
-def rand_like(x: Tensor, dtype: Any = None, generator: Generator | None = None) -> Tensor:
-    return rand(x.shape, dtype=x.dtype if dtype is None else dtype, generator=generator)
+def rand_like(
+    x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Generator | None = None
+) -> Tensor:
+    dtype = x.dtype if dtype is None else dtype
+    return rand(x.shape, dtype=dtype, device=device, requires_grad=requires_grad, generator=generator)
 
 
-def randn_like(x: Tensor, dtype: Any = None, generator: Generator | None = None) -> Tensor:
-    return randn(x.shape, dtype=x.dtype if dtype is None else dtype, generator=generator)
+def randn_like(
+    x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Generator | None = None
+) -> Tensor:
+    dtype = x.dtype if dtype is None else dtype
+    return randn(x.shape, dtype=dtype, device=device, requires_grad=requires_grad, generator=generator)
 
 
 def eye(
@@ -141,7 +148,11 @@ def arange(
         raise ValueError(f"arange: step {step} does not lead from {start} to {end}")
     if dtype is None:
         dtype = float32 if any(isinstance(b, (float, np.floating)) for b in bounds) else int64
-    return _made(np.arange(start, end, step).astype(as_dtype(dtype)), requires_grad, device)
+    dtype = as_dtype(dtype)
+    if dtype != int64 and category(dtype) == 1:  # as many as the bounds say, then in whole steps from a whole start
+        n = math.ceil((end - start) / step)
+        return _made((int(start) + np.arange(n) * int(step)).astype(dtype), requires_grad, device)
+    return _made(np.arange(start, end, step).astype(dtype), requires_grad, device)
 
 
 def _number(value: Any, name: str) -> Any:

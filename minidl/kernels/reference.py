@@ -77,7 +77,7 @@ where = np.where
 
 
 def sum(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-    return np.sum(x, axis=axes, keepdims=keepdims)
+    return np.sum(x, axis=axes, keepdims=keepdims, dtype=x.dtype)
 
 
 def mean(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
@@ -87,7 +87,7 @@ def mean(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
 
 
 def prod(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-    return np.prod(x, axis=axes, keepdims=keepdims)
+    return np.prod(x, axis=axes, keepdims=keepdims, dtype=x.dtype)
 
 
 def amax(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
@@ -265,9 +265,10 @@ def _window_counts(
 
 
 def avg_pool2d(
-    x: Array, kernel: Pair, stride: Pair, padding: Pair, ceil_mode: bool, count_include_pad: bool, divisor: int | None = None
-) -> Array:
-    counts = _window_counts(x.shape[2:], kernel, stride, padding, ceil_mode, count_include_pad) if divisor is None else divisor
+    x: Array, kernel: Pair, stride: Pair, padding: Pair, ceil_mode: bool, count_include_pad: bool,
+    divisor: int | None = None,
+) -> Array:  # fmt: skip
+    counts = divisor or _window_counts(x.shape[2:], kernel, stride, padding, ceil_mode, count_include_pad)
     total = _pool_windows(x, kernel, stride, padding, (1, 1), ceil_mode, 0).sum((-2, -1))
     return (total / counts).astype(x.dtype)  # integers are cut towards 0
 
@@ -276,7 +277,7 @@ def avg_pool2d_input(
     g: Array, size: Pair, kernel: Pair, stride: Pair, padding: Pair, ceil_mode: bool, count_include_pad: bool,
     divisor: int | None = None,
 ) -> Array:  # fmt: skip
-    counts = _window_counts(size, kernel, stride, padding, ceil_mode, count_include_pad) if divisor is None else divisor
+    counts = divisor or _window_counts(size, kernel, stride, padding, ceil_mode, count_include_pad)
     share = (g / counts).astype(g.dtype)
     N, C, P, Q = g.shape
     (sh, sw), (ph, pw) = stride, padding

@@ -77,6 +77,8 @@ def _operand(value: Any, other: Any, name: str) -> Tensor:
     try:
         return tape.wrap(np.asarray(value, dtype))
     except OverflowError:
+        if -(2**63) <= value < 2**63:  # wraps around, as PyTorch's: uint8 has 253 for -3
+            return tape.wrap(np.asarray(value, int64).astype(dtype))
         raise OverflowError(f"{name}: {value} does not fit in {dtype.name}") from None
 
 

@@ -198,13 +198,18 @@ def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
 def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Y[...] = max[i] (X[...,i] != 0)"""
     x = tensor_of(x, "any")
-    return wrap(kernel(x).any(x.array, dims_of(dim, x.array.ndim, "any"), keepdim))
+    return _flag(x, kernel(x).any(x.array, dims_of(dim, x.array.ndim, "any"), keepdim))
+
+
+def _flag(x: Tensor, Y: Any) -> Tensor:
+    """The bools of any and all; of uint8, which once stood for bool, they are uint8, as PyTorch's."""
+    return wrap(np.asarray(Y, np.uint8) if x.array.dtype == np.uint8 else Y)
 
 
 def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Y[...] = min[i] (X[...,i] != 0)"""
     x = tensor_of(x, "all")
-    return wrap(kernel(x).all(x.array, dims_of(dim, x.array.ndim, "all"), keepdim))
+    return _flag(x, kernel(x).all(x.array, dims_of(dim, x.array.ndim, "all"), keepdim))
 
 
 def _spread_arguments(name: str, x: Tensor, dim: Any, unbiased: Any, correction: Any) -> tuple[tuple[int, ...], float]:
