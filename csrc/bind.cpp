@@ -16,7 +16,9 @@ Level level = BASELINE;
 Verbs conv_verbs();
 Verbs elementwise_verbs();
 Verbs matmul_verbs();
+Verbs optim_verbs();
 Verbs pool_verbs();
+Verbs softmax_verbs();
 
 namespace {
 
@@ -65,7 +67,9 @@ py::dict verbs(const py::dict& reference) {
                  conv_verbs,
                  elementwise_verbs,
                  matmul_verbs,
+                 optim_verbs,
                  pool_verbs,
+                 softmax_verbs,
              })
             for (const PyMethodDef& each : family()) all.push_back(each);
         return all;

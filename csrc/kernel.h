@@ -56,6 +56,7 @@ template <> struct vec<double> {
 };
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")   // whole loops of known length, so that arrays of vectors become registers
 #define NOINLINE __attribute__((noinline))
 
 template <class T> ALWAYS_INLINE typename vec<T>::type load(const T* p) { return *reinterpret_cast<const typename vec<T>::loose*>(p); }

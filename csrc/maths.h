@@ -188,6 +188,7 @@ template <class V> ALWAYS_INLINE V gelu_tanh(V x) {
     return x * sigmoid(T(1.5957691216057307117597842397375) * (x + T(0.044715) * x * x * x));
 }
 
+template <class T> ALWAYS_INLINE T square_root(T x) { if constexpr (sizeof(T) == 4) return __builtin_sqrtf(x); else return __builtin_sqrt(x); }
 template <class V> ALWAYS_INLINE V larger_of(V a, V b) { return a > b ? a : a != a ? a : b; }   // NaN wins
 template <class V> ALWAYS_INLINE V smaller_of(V a, V b) { return a < b ? a : a != a ? a : b; }
 

@@ -43,37 +43,48 @@ template <class T, int M, int N, Advance advance> NOINLINE void tile(const Tile<
     using V = typename vec<T>::type;
     constexpr int L = vec<T>::size;
     V sum[M][N];
-    for (int m = 0; m < M; ++m) for (int n = 0; n < N; ++n) sum[m][n] = V{};
+    UNROLL for (int m = 0; m < M; ++m) UNROLL for (int n = 0; n < N; ++n) sum[m][n] = V{};
 
     const T* a[M];
-    for (int m = 0; m < M; ++m) a[m] = t.a[m];
+    UNROLL for (int m = 0; m < M; ++m) a[m] = t.a[m];
     int64_t i = 0, j = 0;
     const T* b[N];
-    for (int n = 0; n < N; ++n) b[n] = t.b[n];
+    UNROLL for (int n = 0; n < N; ++n) b[n] = t.b[n];
     const int64_t* offset = t.offset;
     for (int64_t k = t.k; k > 0; --k) {
         if constexpr (advance == TABLE_A) i = *offset++;
         if constexpr (advance == TABLE_B) j = *offset++;
         V row[N];
-        for (int n = 0; n < N; ++n) row[n] = load(b[n] + j);
-        for (int m = 0; m < M; ++m) {
+        UNROLL for (int n = 0; n < N; ++n) row[n] = load(b[n] + j);
+        UNROLL for (int m = 0; m < M; ++m) {
             const V x = splat(a[m][i]);
-            for (int n = 0; n < N; ++n) sum[m][n] += x * row[n];
+            UNROLL for (int n = 0; n < N; ++n) sum[m][n] += x * row[n];
         }
         if constexpr (advance != TABLE_A) i += t.a_step;
         if constexpr (advance != TABLE_B) j += t.b_step;
     }
 
+    bool plain = !t.add && !t.row_bias;
+    for (int n = 0; n < N; ++n) plain = plain && !t.column_bias[n] && t.width[n] == L;
+    if (plain) {
+        for (int n = 0; n < N; ++n) {
+            T* c = t.c[n];
+            UNROLL for (int m = 0; m < M; ++m, c += t.c_row) store(c, sum[m][n]);
+        }
+        return;
+    }
+    V result[N][M];   // a copy, for only this one is walked with an index: the sums themselves never leave their registers
+    UNROLL for (int m = 0; m < M; ++m) UNROLL for (int n = 0; n < N; ++n) result[n][m] = sum[m][n];
     for (int n = 0; n < N; ++n) {
         T* c = t.c[n];
         const V column = t.column_bias[n] ? load(t.column_bias[n]) : V{};
         const int width = t.width[n];
         for (int m = 0; m < M; ++m, c += t.c_row) {
-            V y = sum[m][n] + column;
+            V y = result[n][m] + column;
             if (t.row_bias) y += t.row_bias[m];
             if (width == L) store(c, t.add ? y + load(c) : y);
             else {
-                alignas(64) T lanes[L], old[L];
+                alignas(64) T lanes[L], old[L] = {};
                 if (t.add) {
                     copy_lanes(old, c, width);
                     y += load(old);

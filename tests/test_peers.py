@@ -15,7 +15,7 @@ from minidl import autograd
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
 F = torch.nn.functional
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]  # PyTorch warns at size 0
 
 OTHERWISE: dict[str, Callable[..., Any]] = {
     "getitem": lambda x, index: x[index],
