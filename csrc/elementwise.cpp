@@ -33,7 +33,6 @@ template <class F> constexpr Unary UNARY = {unary<float, F>, unary<double, F>};
 #define MAP(Name, GRAIN_, expression) \
     struct Name { static constexpr int64_t grain = GRAIN_; template <class T> ALWAYS_INLINE T operator()(T x) const { return expression; } }
 
-template <class T> ALWAYS_INLINE T square_root(T x) { if constexpr (sizeof(T) == 4) return __builtin_sqrtf(x); else return __builtin_sqrt(x); }
 template <class T> ALWAYS_INLINE T rounded(T x) { if constexpr (sizeof(T) == 4) return __builtin_rintf(x); else return __builtin_rint(x); }
 template <class T> ALWAYS_INLINE T floor_of(T x) { if constexpr (sizeof(T) == 4) return __builtin_floorf(x); else return __builtin_floor(x); }
 template <class T> ALWAYS_INLINE T ceil_of(T x) { if constexpr (sizeof(T) == 4) return __builtin_ceilf(x); else return __builtin_ceil(x); }
@@ -41,7 +40,7 @@ template <class T> ALWAYS_INLINE T ceil_of(T x) { if constexpr (sizeof(T) == 4) 
 MAP(Copy, GRAIN, x);
 MAP(Neg, GRAIN, -x);
 MAP(Abs, GRAIN, magnitude(x));
-MAP(Sign, GRAIN, x > 0 ? T(1) : x < 0 ? T(-1) : x == 0 ? T(0) : x);
+MAP(Sign, GRAIN, x > 0 ? T(1) : x < 0 ? T(-1) : T(0));   // 0 at NaN, as the reference
 MAP(Square, GRAIN, x * x);
 MAP(Cube, GRAIN, x * x * x);
 MAP(Sqrt, GRAIN, square_root(x));

@@ -371,8 +371,10 @@ class Tensor:
 
     # ------------------------------------------------------------------------------------------ in place
 
-    def _alias(self) -> Tensor:
-        """This tensor as it is now, for an operation that is about to overwrite it."""
+    def _alias(self, kept: builtins.bool = False) -> Tensor:
+        """This tensor as it is now, for an operation that will overwrite it; a copy where a derivative reads it."""
+        if kept and mode.recording:
+            return wrap(self.array.copy(), self.node)
         if self.storage is None:
             self.storage = Storage()
         alias = wrap(self.array, self.node)
@@ -408,7 +410,9 @@ class Tensor:
         self.storage.written = clock()
         if mode.recording:
             if new.node is None:
-                self.node = None
+                if self.node is not None:  # overwritten with constants: nothing flows back beyond here
+                    old = wrap(self.array, self.node)
+                    self.node = tape.record(self.array, old, lambda G: wrap(np.zeros_like(G.array))).node
             else:
                 # A node of its own, younger than the write: what was recorded before it sees a change, what comes
                 # after does not.
@@ -449,13 +453,13 @@ class Tensor:
         return self._write("sub_", ops.sub(self._alias(), other, alpha=alpha))
 
     def mul_(self, other: Any) -> Tensor:
-        return self._write("mul_", ops.mul(self._alias(), other))
+        return self._write("mul_", ops.mul(self._alias(_recorded(other)), other))
 
-    def div_(self, other: Any) -> Tensor:
-        return self._write("div_", ops.div(self._alias(), other))
+    def div_(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+        return self._write("div_", ops.div(self._alias(_recorded(other)), other, rounding_mode=rounding_mode))
 
     def pow_(self, exponent: Any) -> Tensor:
-        return self._write("pow_", ops.pow(self._alias(), exponent))
+        return self._write("pow_", ops.pow(self._alias(self.node is not None or _recorded(exponent)), exponent))
 
     def neg_(self) -> Tensor:
         return self._write("neg_", ops.neg(self._alias()))
@@ -476,7 +480,7 @@ class Tensor:
         return self._write("tanh_", ops.tanh(self._alias()))
 
     def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
-        return self._write("clamp_", ops.clamp(self._alias(), min, max))
+        return self._write("clamp_", ops.clamp(self._alias(self.node is not None), min, max))
 
     def masked_fill_(self, mask: Tensor, value: Any) -> Tensor:
         return self._write("masked_fill_", ops.masked_fill(self._alias(), mask, value))
@@ -646,11 +650,20 @@ class Tensor:
     def new_tensor(self, data: Any) -> Tensor:
         return wrap(np.array(data, self.array.dtype))
 
-    def new_zeros(self, *size: Any) -> Tensor:
-        return wrap(np.zeros(ops._common.sizes_of(size, "new_zeros"), self.array.dtype))
+    def new_zeros(
+        self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: builtins.bool = False
+    ) -> Tensor:
+        _require_cpu(device)
+        made = self.array.dtype if dtype is None else as_dtype(dtype)
+        zeros = wrap(np.zeros(ops._common.sizes_of(size, "new_zeros"), made))
+        return zeros.requires_grad_(requires_grad)
 
 
 _DeviceType = device
+
+
+def _recorded(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.node is not None
 
 
 class RemovableHook:

@@ -1,151 +1,234 @@
-"""The table of cases against PyTorch: the same names, values, dtypes and gradients, also at ties, NaN and size 0."""
+"""Every operation beside PyTorch's of that name, on PyTorch's own samples."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from cases import SIZES, TABLE, Row, Seeded, V
-from checks import TENSOR_RESULTS, call, described, draw, free, loss_of, same, tensors_of, weights
 
-from minidl import autograd
+import minidl
+import minidl.nn.functional as F
+from minidl import Tensor, losses, ops
 
-torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
-F = torch.nn.functional
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 
-OTHERWISE: dict[str, Callable[..., Any]] = {
-    "getitem": lambda x, index: x[index],
-    "contiguous": lambda x: x.contiguous(),
-    "view": lambda x, *shape: x.view(*shape),
-    "expand": lambda x, *sizes: x.expand(*sizes),
-    "repeat": lambda x, *sizes: x.repeat(*sizes),
-    "permute": lambda x, *dims: x.permute(*dims),
-    "reshape": lambda x, *shape: x.reshape(*shape),
-    "flip": lambda x, *dims: x.flip(*dims),
-    "vector_norm": torch.linalg.vector_norm,
-    "logsumexp": lambda x, *dim, **more: torch.logsumexp(x, *(dim or [more.pop("dim", tuple(range(x.ndim)))]), **more),
-    "log_softmax": lambda x, dim=-1: F.log_softmax(x, dim),
-    "softmax": lambda x, dim=-1: F.softmax(x, dim),
-    "batch_norm": F.batch_norm,
-    "embedding": F.embedding,
-    "gelu": lambda x, approximate="none": F.gelu(x, approximate=approximate),
+# ---------------------------------------------------------------------------------------------- the table
+
+FUNCTIONS = """
+    abs add sub mul neg sign exp expm1 log log1p log2 sqrt rsqrt square reciprocal sin cos tanh sigmoid erf floor ceil
+    round clamp pow div floor_divide remainder maximum minimum isnan isfinite isinf eq ne lt le gt ge all any
+    logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_xor bitwise_not
+    sum mean prod var std amax amin max min argmax argmin logsumexp cumsum norm sort topk
+    matmul mm bmm mv dot outer addmm
+    reshape flatten unflatten transpose permute t squeeze unsqueeze broadcast_to cat stack split chunk
+    unbind narrow nonzero masked_select index_select gather scatter_add take_along_dim flip roll tril triu diag
+    masked_fill softmax log_softmax clone
+    arange linspace eye zeros ones full zeros_like ones_like full_like
+""".split()
+FUNCTIONAL = """
+    linear conv1d conv2d pad one_hot mse_loss l1_loss huber_loss smooth_l1_loss cross_entropy nll_loss
+    binary_cross_entropy binary_cross_entropy_with_logits kl_div layer_norm batch_norm avg_pool1d avg_pool2d max_pool1d
+    max_pool2d relu leaky_relu elu gelu silu hardtanh softplus logsigmoid
+""".split()
+METHODS = """
+    view expand repeat contiguous item expand_as view_as reshape_as to bool double float half int long new_zeros T mT
+    __getitem__
+""".split()
+REFLECTED = "__radd__ __rsub__ __rmul__ __rmod__ __rpow__ __rand__ __ror__ __rxor__".split()
+SHAPES_ONLY = "empty empty_like rand_like randn randn_like".split()
+NO_PEER = {
+    "dropout dropout2d": "random: their samples are in test_ops.py",
+    "detach": "PyTorch describes it nowhere; test_autograd.py",
+    "conv2d_input conv2d_weight": "the gradients of conv2d, which are compared with it",
+    "getitem index_put": "compared as x[...] and below",
+    "tanh sigmoid softmax log_softmax": "compared under their names in torch",
 }
-NO_PEER = {"conv2d_input", "conv2d_weight", "index_put", "huber", "dropout", "dropout2d"}  # other names, other numbers
-PEERED = [row for row in TABLE if row.op not in NO_PEER]
 
 
-def peer(row: Row) -> Callable[..., Any]:
-    return OTHERWISE.get(row.op) or getattr(F if row.module == "losses" else torch, row.op, None) or getattr(F, row.op)
+def method(name: str) -> Callable[..., Any]:
+    """x.name(...) as a function of x; a property's value."""
+
+    def call(x: Any, *args: Any, **options: Any) -> Any:
+        found = getattr(x, name)
+        return found(*args, **options) if callable(found) else found
+
+    return call
 
 
-def their_call(row: Row, variant: V, tensors: Sequence[Any]) -> list[Any]:
-    """PyTorch's results: arguments by position, in minidl's order, as far as they are given without a gap."""
-    options = dict(variant.options)
-    if "tensors" in inspect.signature(row.function()).parameters:
-        result = peer(row)(list(tensors), **options)
-    else:
-        named = dict(zip(free(row.function(), options), tensors, strict=False))
-        args: list[Any] = []
-        for name, parameter in inspect.signature(row.function()).parameters.items():
-            if parameter.kind is parameter.KEYWORD_ONLY or (name not in named and name not in options):
-                break
-            value = named.pop(name) if name in named else options.pop(name)
-            if isinstance(value, np.ndarray):
-                value = torch.from_numpy(value)
-            args += value if parameter.kind is parameter.VAR_POSITIONAL else [value]
-        result = peer(row)(*args, **named, **options)
-    return list(result) if isinstance(result, TENSOR_RESULTS) else [result]
+PEERS: dict[str, Callable[..., Any]] = {
+    **{name: getattr(minidl, name) for name in FUNCTIONS},
+    **{f"nn.functional.{name}": getattr(F, name) for name in FUNCTIONAL},
+    **{name: method(name) for name in METHODS},
+    **{name: getattr(Tensor, name) for name in REFLECTED},
+    "linalg.vector_norm": ops.vector_norm,
+    "where": lambda x, condition, other: minidl.where(condition, x, other),  # in the order of PyTorch's samples
+    "nn.functional.embedding": lambda weight, x, **options: F.embedding(x, weight, **options),
+    "__rdiv__": Tensor.__rtruediv__,
+    "__rmatmul__": lambda x, other: other @ x,
+    "zero_": lambda x: x.clone().zero_(),
+    "index_put": lambda x, at, value, accumulate=False: refuse() if accumulate else ops.index_put(x, tuple(at), value),
+}
+REFUSED = {  # what of the samples minidl does not have, and what its sentence says
+    "norm": "p must be a number",  # the nuclear norm
+    "nn.functional.embedding": "no sparse gradients",
+    "nn.functional.batch_norm": "expected (N, C, ...)",  # a sample of shape (0,)
+    "index_put": "no accumulate",
+}
+TIES = {"sort", "topk"}  # among equal elements PyTorch's order is arbitrary: the indices are not compared
+NAN_DEPENDS = {"nn.functional.elu", "nn.functional.hardtanh"}  # PyTorch's gradient at NaN: vectorised loops differ
 
 
-def compare(
-    row: Row, variant: V, arrays: Sequence[np.ndarray], dtype: Any = np.float64, gradients: bool = True
-) -> None:
-    """Values, dtypes and gradients of both."""
-    what = f"{described(row, variant, arrays)} {dtype.__name__} against PyTorch"
-    theirs = [torch.from_numpy(np.array(a, dtype=dtype if a.dtype.kind == "f" else a.dtype)) for a in arrays]
-    ours = tensors_of(row, arrays, dtype, grad=gradients)
-    for place, (x, y) in enumerate(zip(ours, theirs, strict=True)):
-        if row.module == "losses" and place > 1:  # PyTorch does not differentiate by the weights
-            x.requires_grad_(False)
-        y.requires_grad_(x.requires_grad)
-    try:
-        wanted = their_call(row, variant, theirs)
-    except (RuntimeError, ValueError, IndexError, AssertionError):
-        if all(array.size for array in arrays):
-            raise
-        return  # PyTorch refuses some sizes of 0 that have an obvious meaning
-    with np.errstate(all="ignore"):
-        got = call(row, variant, ours)
-    assert len(got) == len(wanted), what
-    if row.op in ("sort", "topk") or not all(array.size for array in arrays) and row.op.startswith("conv"):
-        got, wanted = got[:1], wanted[:1]  # which of equal elements comes first is nobody's promise
-    tolerance = 1e-12 if dtype is np.float64 else 2e-5
-    for y, t in zip(got, wanted, strict=True):
-        assert y.dtype.name == str(t.dtype).removeprefix("torch."), f"{what}: expected {t.dtype}, received {y.dtype}"
-        same(what, y.detach().numpy(), t.detach().numpy(), tolerance)
-    inputs = [(x, t) for x, t in zip(ours, theirs, strict=True) if x.requires_grad]
-    if not inputs or not any(y.requires_grad for y in got):
-        return
-    G = [np.asarray(g) for g in weights(got)]
-    with np.errstate(all="ignore"):
-        found = autograd.grad(loss_of(got, G), [x for x, _ in inputs])
-    total = sum(
-        (t * torch.from_numpy(g).to(t.dtype)).sum() for t, g in zip(wanted, G, strict=True) if t.is_floating_point()
-    )
-    right = torch.autograd.grad(total, [t for _, t in inputs], allow_unused=True, materialize_grads=True)
-    for place, (g, t) in enumerate(zip(found, right, strict=True)):
-        # Near 0 and 1 PyTorch's binary_cross_entropy divides by a float32 1e-12.
-        exact = 1e-10 if row.op != "binary_cross_entropy" else 1e-7
-        same(f"{what}: gradient for input {place}", g.numpy(), t.numpy(), exact if dtype is np.float64 else 2e-4)
+def refuse() -> Any:
+    raise ValueError("index_put: there is no accumulate; use scatter_add")
 
 
-CASES = [pytest.param(row, variant, id=f"{row.op}-{variant}") for row in PEERED for variant in row.variants]
+@pytest.fixture(scope="module")
+def peers() -> Any:
+    """The other side, or a skip with the reason."""
+    pytest.importorskip("torch", reason="PyTorch is not installed: nothing to compare with; pip install torch")
+    pytest.importorskip("expecttest", reason="PyTorch's samples need the package expecttest; pip install expecttest")
+    import peers
+
+    peers.torch.set_num_threads(1)
+    return peers
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("row", "variant"), CASES)
-def test_values_and_gradients(row: Row, variant: V, dtype: Any) -> None:
-    compare(row, variant, draw(variant, SIZES), dtype)
+def run(peers: Any, name: str, reference: bool, dtypes: dict[str, int]) -> tuple[list[str], int]:
+    """What differs, and how many samples were tried: at most so many of each dtype."""
+    wrong: list[str] = []
+    count = 0
+    entries = peers.entries(name)
+    assert entries, f"PyTorch describes no operation {name}"
+    for entry in entries:
+        for dtype, most in ((getattr(peers.torch, n), most) for n, most in dtypes.items()):
+            if dtype not in entry.supported_dtypes("cpu"):
+                continue
+            found = peers.samples(entry, dtype, most, reference)
+            if reference and name in NAN_DEPENDS:
+                found = [s for s in found if not np.isnan(peers.array(s.input)).any()]
+            only = 1 if name in TIES else None
+            count += len(found)
+            wrong += peers.fails(entry, entry.op, PEERS[name], found, REFUSED.get(name), only=only)
+    return wrong, count
 
 
-@pytest.mark.parametrize(("row", "variant"), CASES)
-def test_ties_and_kinks(row: Row, variant: V) -> None:
-    """Whole numbers from -2 to 2: equal elements, zeros, points without a derivative."""
-    if row.op == "topk":
-        return  # which of equal elements it takes is nobody's promise
-    arrays = [np.round(a) if a.dtype.kind == "f" else a for a in draw(variant, SIZES, 3)]
-    compare(row, variant, arrays, gradients=row.op != "kl_div")  # PyTorch's gradient for a target of 0 is NaN
+# ---------------------------------------------------------------------------------------------- the tests
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.0])
-@pytest.mark.parametrize(("row", "variant"), CASES)
-def test_nan_and_infinity(row: Row, variant: V, value: float) -> None:
-    """One such element in every real input."""
-    if row.op == "cross_entropy" and value == np.inf or row.op == "binary_cross_entropy" and value != 0:
-        return  # an infinite logit gives an infinite loss here, NaN there; the other one wants probabilities
-    arrays = draw(variant, SIZES, 4)
-    for place, array in enumerate(arrays):
-        if array.dtype.kind == "f" and array.size:
-            array.reshape(-1)[(array.size // 2 + place) % array.size] = value
-    if not (row.op == "batch_norm" and np.isinf(value)):  # inf / inf, in another order of operations
-        compare(row, variant, arrays, gradients=False)
+@pytest.mark.parametrize("name", PEERS)
+def test_samples(peers: Any, name: str) -> None:
+    """Value, dtype, gradient and second derivative in float64; value and dtype in other dtypes."""
+    wrong, count = run(peers, name, False, dict(float64=50, float32=20, int64=20, bool=20, uint8=10, int32=10))
+    assert count, f"no sample of {name} was tried"
+    assert not wrong, f"{len(wrong)} of {count} samples differ:\n" + "\n".join(wrong[:8])
 
 
-@pytest.mark.parametrize(
-    "letter", sorted(set("".join(one.axes for row in PEERED for v in row.variants for one in v.inputs)) & set(SIZES))
-)
-@pytest.mark.parametrize("row", PEERED, ids=lambda row: row.op)
-def test_size_0(row: Row, letter: str) -> None:
-    """Each axis in turn without elements."""
-    variants = (
-        row.variants if row.op not in ("batch_norm", "conv1d", "conv2d", "cross_entropy") else ()
-    )  # either refuses some of them
-    for variant in variants:
-        if any(letter in one.axes for one in variant.inputs) and not any(
-            isinstance(v, Seeded) for v in variant.options.values()
-        ):
-            compare(row, variant, draw(variant, SIZES | {letter: 0}))
+@pytest.mark.parametrize("name", PEERS)
+def test_reference_samples(peers: Any, name: str) -> None:
+    """The larger ones: other strides, sizes of 0 and 1, NaN and infinities."""
+    wrong, count = run(peers, name, True, dict(float64=20, float32=8, int64=8, bool=8))
+    assert not wrong, f"{len(wrong)} of {count} samples differ:\n" + "\n".join(wrong[:8])
+
+
+@pytest.mark.parametrize("name", SHAPES_ONLY)
+def test_shapes_and_dtypes(peers: Any, name: str) -> None:
+    """Of what is random or arbitrary only shape and dtype can agree."""
+    for entry in peers.entries(name):
+        for dtype in (peers.torch.float64, peers.torch.float32):
+            for sample in peers.samples(entry, dtype, 30):
+                try:
+                    x, args, options = peers.ours((sample.input, sample.args, sample.kwargs), {})
+                except peers.Outside:
+                    continue
+                got = getattr(minidl, name)(x, *args, **options)
+                wanted = entry.op(sample.input, *sample.args, **sample.kwargs)
+                assert (got.shape, got.dtype) == (tuple(wanted.shape), peers.DTYPES[wanted.dtype]), peers.said(sample)
+
+
+@pytest.mark.parametrize("name", [n for n in PEERS if "." not in n and n[0] != "_" and hasattr(Tensor, n)])
+def test_methods(peers: Any, name: str) -> None:
+    """x.name(...) does what torch's x.name(...) does, and x.name_(...) too where both have it."""
+    for entry in peers.entries(name):
+        only = 1 if name in TIES else None
+        found = [s for s in peers.samples(entry, peers.torch.float64, 16) if isinstance(s.input, peers.torch.Tensor)]
+        if entry.method_variant is not None and name != "where":
+            options = {"second": False, "only": only}
+            wrong = peers.fails(entry, entry.method_variant, method(name), found, REFUSED.get(name), **options)
+            assert not wrong, "\n".join(wrong[:8])
+        if entry.inplace_variant is not None and hasattr(Tensor, name + "_"):
+            op, peer = entry.inplace_variant, method(name + "_")
+            wrong = peers.fails(
+                entry,
+                lambda x, *a, op=op, **o: op(x.clone(), *a, **o),
+                lambda x, *a, peer=peer, **o: peer(x.clone(), *a, **o),
+                [s for s in found if not s.broadcasts_input],
+                second=False,
+            )
+            assert not wrong, "\n".join(wrong[:8])
+
+
+@pytest.mark.parametrize("name", [n for n in PEERS if not n.startswith("__r")])  # Python never calls those so
+def test_what_pytorch_refuses(peers: Any, name: str) -> None:
+    """A sentence of minidl's own, not an error from deep within."""
+    for entry in peers.entries(name):
+        for case in entry.error_inputs("cpu") if entry.error_inputs_func is not None else ():
+            sample = case.sample_input
+            if "out" in sample.kwargs:  # minidl has no out=
+                continue
+            try:
+                x, args, options = peers.ours((sample.input, sample.args, sample.kwargs), {})
+            except peers.Outside:
+                continue
+            with pytest.raises((TypeError, ValueError, RuntimeError, IndexError)) as caught:
+                PEERS[name](x, *args, **options)
+                pytest.fail(f"{entry.full_name}({peers.said(sample)}) was accepted; PyTorch: {case.error_regex}")
+            assert ":" in str(caught.value), f"{entry.full_name}({peers.said(sample)}): {caught.value!r}"
+
+
+def test_every_operation_has_a_peer() -> None:
+    public = {name for name in ops.__all__ if inspect.isfunction(getattr(ops, name))}
+    public |= set(F.__all__) | set(losses.__all__)
+    known = {name.rpartition(".")[2] for name in PEERS} | {name for names in NO_PEER for name in names.split()}
+    assert sorted(public - known) == [], "operations without a peer in the table of this file"
+
+
+def test_a_difference_is_seen(peers: Any) -> None:
+    """Wrong values, gradients, second derivatives, dtypes and shapes, each planted, are each reported."""
+    (entry,) = peers.entries("tanh")
+    found = [s for s in peers.samples(entry, peers.torch.float64, 4) if s.input.numel()]
+
+    def wrong(peer: Callable[..., Any]) -> str:
+        return " ".join(peers.fails(entry, entry.op, peer, found))
+
+    assert not wrong(minidl.tanh)
+    assert "result 0: " in wrong(lambda x: minidl.tanh(x) * (1 + 1e-6))
+    assert "dtype" in wrong(lambda x: minidl.tanh(x).float())
+    assert "shape" in wrong(lambda x: minidl.tanh(x)[None])
+    assert "requires_grad" in wrong(lambda x: minidl.tanh(x.detach()))
+    assert "gradient 0" in wrong(lambda x: minidl.tanh(x.detach()) + x - x.detach())
+    assert "second derivative" in wrong(lambda x: Cubed.apply(x))
+
+
+class Cubed(minidl.autograd.Function):
+    """tanh with a right first derivative that pretends to be constant in one factor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return minidl.tanh(x)
+
+    @staticmethod
+    def backward(ctx: Any, G: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return G * (1 - minidl.tanh(x) * minidl.tanh(x).detach())
+
+
+def test_warnings_are_left_alone() -> None:
+    """The filter above hides PyTorch's warnings here only."""
+    with pytest.warns(UserWarning, match="differ in shape"), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        F.mse_loss(minidl.zeros(2, 1), minidl.zeros(2))

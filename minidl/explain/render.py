@@ -25,7 +25,7 @@ _SIGNS = {"==": "=", "!=": r"\neq", "<": "<", "<=": r"\leq", ">": ">", ">=": r"\
 _REDUCE = {"Σ": r"\sum", "Π": r"\prod", "max": r"\max", "min": r"\min", "mean": r"\operatorname*{mean}"}
 _REDUCE |= {"argmax": r"\operatorname*{arg\,max}", "argmin": r"\operatorname*{arg\,min}"}
 _KNOWN = {"exp", "log", "sin", "cos", "tan", "tanh", "sinh", "cosh", "max", "min"}
-_RENAMED = {"maximum": r"\max", "minimum": r"\min", "eps": r"\varepsilon", "inf": r"\infty"}
+_RENAMED = {"maximum": r"\max", "minimum": r"\min", "eps": r"\varepsilon", "inf": r"\infty", "pi": r"\pi"}
 _AROUND = {
     "sqrt": r"\sqrt{%s}", "abs": r"\left|%s\right|", "floor": r"\left\lfloor %s\right\rfloor", "exp": "e^{%s}",
     "ceil": r"\left\lceil %s\right\rceil", "rsqrt": r"\frac{1}{\sqrt{%s}}", "reciprocal": r"\frac{1}{%s}",

@@ -1,0 +1,53 @@
+// Rows that do not fill whole vectors, and the way from a vector to a number.
+#pragma once
+#include "maths.h"
+
+namespace minidl::ISA {
+namespace {
+
+template <class T> using vector = typename vec<T>::type;
+template <class T> using mask = typename vec<T>::mask;
+
+// 0 1 2 ...
+template <class T> ALWAYS_INLINE mask<T> lane_numbers() {
+    mask<T> number{};
+    for (int i = 0; i < vec<T>::size; ++i) number[i] = i;
+    return number;
+}
+// -1 in the first n lanes
+template <class T> ALWAYS_INLINE mask<T> first_lanes(int64_t n) { return lane_numbers<T>() < static_cast<decltype(mask<T>{}[0] + 0)>(n); }
+
+// The n < vec<T>::size numbers at p, the other lanes `fill`. Where a whole vector lies before `end`, it is read whole.
+template <class T> ALWAYS_INLINE vector<T> load_part(const T* p, int64_t n, const T* end, T fill) {
+    if (p + vec<T>::size <= end) return first_lanes<T>(n) ? load(p) : splat<T>(fill);
+    alignas(MINIDL_VECTOR_BYTES) T room[vec<T>::size];
+    for (int i = 0; i < vec<T>::size; ++i) room[i] = fill;
+    for (int64_t i = 0; i < n; ++i) room[i] = p[i];
+    return load(room);
+}
+// The first n lanes to p. Where a whole vector fits before `end`, the rest of it is written too: what lies there must be written later.
+template <class T> ALWAYS_INLINE void store_part(T* p, int64_t n, const T* end, vector<T> v) {
+    if (p + vec<T>::size <= end) return store(p, v);
+    alignas(MINIDL_VECTOR_BYTES) T room[vec<T>::size];
+    store(room, v);
+    for (int64_t i = 0; i < n; ++i) p[i] = room[i];
+}
+
+// All lanes combined by f, in log2(size) steps.
+template <class T, class F> ALWAYS_INLINE T across(vector<T> v, F f) {
+    for (int distance = vec<T>::size / 2; distance > 0; distance /= 2) {
+        vector<T> other{};
+#if defined(__clang__)
+        for (int i = 0; i < vec<T>::size; ++i) other[i] = v[i ^ distance];
+#else
+        mask<T> partner = lane_numbers<T>() ^ static_cast<decltype(mask<T>{}[0] + 0)>(distance);
+        other = __builtin_shuffle(v, partner);
+#endif
+        v = f(v, other);
+    }
+    return v[0];
+}
+struct Plus { template <class V> ALWAYS_INLINE V operator()(V a, V b) const { return a + b; } };
+
+}  // namespace
+}  // namespace minidl::ISA
