@@ -74,7 +74,7 @@ class Build(build_ext):
         self.report["compiler"] = _version(command)
         levels = {name: flags for name, flags in LEVELS.items() if self._accepts(flags)}
         if "baseline" not in levels:
-            raise RuntimeError(f"the C++ compiler `{shlex.join(command)}` cannot compile a C++20 file")
+            raise RuntimeError(f"the C++ compiler `{command[0]}` cannot compile a C++20 file")
         include = [f"-I{folder}" for folder in ext.include_dirs + self.compiler.include_dirs]
         have = [f"-DHAVE_{name.upper()}" for name in levels]
         baseline = COMMON + include + levels["baseline"]
@@ -125,10 +125,14 @@ class Build(build_ext):
     def _build_cython(self, ext: Extension) -> None:
         from Cython.Build import cythonize
 
-        built, = cythonize([ext], build_dir=self.build_temp, language_level=3, quiet=True)
+        (built,) = cythonize([ext], build_dir=self.build_temp, language_level=3, quiet=True)
         ext.sources = built.sources
-        ext.extra_compile_args = ["-O3", *LEVELS["baseline"]]
-        super().build_extension(ext)
+        ext.extra_compile_args = ["-O3", "-g0", *LEVELS["baseline"]]
+        try:
+            super().build_extension(ext)
+        except Exception as error:  # as in _compile
+            compiler = self.compiler.compiler_so[0]
+            raise RuntimeError(f"the C compiler `{compiler}` refuses csrc/{ext.name[8:]}.pyx") from error
 
 
 def _split(variable: str) -> list[str]:
