@@ -4,7 +4,8 @@ Kernel files (all but bind*.cpp and threads.cpp) are compiled once per instructi
 own; the library picks one when it loads, so one build serves every machine. A build that fails is no error: its reason
 goes into minidl/_build.json, which ships, and everything runs on the NumPy reference.
 
-Environment: CC, CXX, CFLAGS, CXXFLAGS and LDFLAGS as usual; MINIDL_BUILD_JOBS compilers at a time (default: one per CPU, at least two).
+Environment: CC, CXX, CFLAGS, CXXFLAGS and LDFLAGS as usual; MINIDL_BUILD_JOBS compilers at a time (default: one per
+CPU, at least two); MINIDL_BUILD_STRICT=1 makes a failed build an error.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ ROOT = Path(__file__).resolve().parent
 CSRC = Path("csrc")
 
 COMMON = ["-std=c++20", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wno-psabi", "-ffp-contract=fast"]
-# Kernels: no exceptions and no run-time type information, so that nothing of the standard library is instantiated in code
-# for one instruction set; the vectorizer of straight-line code spills the matmul tile's registers.
+# Kernels: no exceptions and no run-time type information, so that nothing of the standard library is instantiated in
+# code for one instruction set; the vectorizer of straight-line code spills the matmul tile's registers.
 KERNEL = ["-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-fno-trapping-math", "-fno-tree-slp-vectorize",
           "-fno-asynchronous-unwind-tables"]
 X86 = platform.machine().lower() in ("x86_64", "amd64")

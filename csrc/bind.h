@@ -17,6 +17,8 @@
 #include <numpy/arrayobject.h>
 #include <numpy/arrayscalars.h>
 
+#include <unistd.h>
+
 #include <new>
 #include <optional>
 #include <stdexcept>
@@ -187,7 +189,16 @@ struct Unlocked {
     PyThreadState* state;
     explicit Unlocked(bool large) : state(large ? PyEval_SaveThread() : nullptr) {}
     Unlocked(const Unlocked&) = delete;
-    ~Unlocked() { if (state) PyEval_RestoreThread(state); }
+    ~Unlocked() {
+        if (!state) return;
+        try {
+            PyEval_RestoreThread(state);
+        } catch (...) {
+            // The interpreter is ending, and ends this (daemon) thread by unwinding its stack, where objects would be released without the lock. As
+            // later Pythons do, it waits here for the end of the process.
+            for (;;) pause();
+        }
+    }
 };
 constexpr int64_t LARGE = 1 << 18;   // bytes or floating-point operations, roughly
 

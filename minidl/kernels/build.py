@@ -11,16 +11,20 @@ from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
-REMEDY = "install a C++20 compiler (Debian, Ubuntu: `apt install g++`; macOS: `xcode-select --install`) and install minidl again"
+REMEDY = (
+    "install a C++20 compiler (Debian, Ubuntu: `apt install g++`; macOS: `xcode-select --install`) "
+    "and install minidl again"
+)
 
 
 def build_info() -> dict[str, Any]:
     """How the compiled kernels came about, for `minidl doctor`.
 
-    Keys: `native` (whether they are in use), `compiler` (its version line, or None), `compiled` (instruction sets in the
-    build), `usable` (those that this machine runs), `chosen` (the one in use, or None), `threads`, `weak_symbols`
+    Keys: `native` (whether they are in use), `compiler` (its version line, or None), `compiled` (instruction sets in
+    the build), `usable` (those that this machine runs), `chosen` (the one in use, or None), `threads`, `weak_symbols`
     (definitions that the linker could mix up between instruction sets: an empty list; None where `nm` was missing),
-    `errors` (name of the extension -> reason that it was not built or does not load) and `remedy` (what to type, or None).
+    `errors` (name of the extension -> reason that it was not built or does not load) and `remedy` (what to type, or
+    None).
     """
     try:
         report = json.loads((_PACKAGE / "_build.json").read_text())

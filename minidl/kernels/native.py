@@ -36,4 +36,5 @@ else:
     available, compiled = True, frozenset(_verbs)
     globals().update(_verbs)
 
-__all__ = ["available", "compiled", "get_num_threads", "set_num_threads", *(name for name in vars(reference) if not name.startswith("_"))]
+__all__ = ["available", "compiled", "get_num_threads", "set_num_threads"]
+__all__ += [name for name in vars(reference) if not name.startswith("_")]
