@@ -63,7 +63,8 @@ class Build(build_ext):
                 self._build_cython(ext)
         except Exception as error:
             self.errors[ext.name] = _reason(error)
-            print(f"{ext.name}: not built, the NumPy reference takes its place ({self.errors[ext.name]})", file=sys.stderr)
+            print(f"{ext.name} is not built, NumPy takes its place: {self.errors[ext.name]}", file=sys.stderr)
+            Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)  # of an earlier build
             if os.environ.get("MINIDL_BUILD_STRICT"):
                 raise
 
@@ -102,7 +103,10 @@ class Build(build_ext):
         newest = max(path.stat().st_mtime for path in [source, Path("setup.py"), *CSRC.glob("*.h")])
         if not (target.exists() and target.stat().st_mtime > newest and stamp.exists()
                 and stamp.read_text() == shlex.join(flags)):
-            self.compiler.compile([str(source)], output_dir=str(folder), extra_postargs=flags)
+            try:
+                self.compiler.compile([str(source)], output_dir=str(folder), extra_postargs=flags)
+            except Exception as error:  # the compiler has printed its own; the command line is no reason
+                raise RuntimeError(f"the compiler refuses {source} for {name}") from error
             stamp.write_text(shlex.join(flags))
         return str(target)
 

@@ -29,11 +29,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 import minidl
 from minidl import data, models, nn, optim, penalties, train
 from minidl.kernels import build
 from minidl.nn import functional as F
-from minidl.utils.data import ConcatDataset, DataLoader
+from minidl.utils.data import DataLoader
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "published.json"
@@ -124,7 +126,8 @@ def reach(goal: Published, parts: data.Parts, seeds: Sequence[int]) -> dict[str,
         print(f"  {recipe}: validation error {validation[-1]:.2f} %", flush=True)
     best = goal.candidates[validation.index(min(validation))]
     assert parts.valid is not None
-    everything = ConcatDataset([parts.train, parts.valid])
+    x, y = (np.concatenate([getattr(parts.train, name), getattr(parts.valid, name)]) for name in "xy")
+    everything = replace(parts.train, x=x, y=y)
     errors = []
     for seed in seeds:
         errors.append(error_of(best.train(goal.config, goal.loss, everything, seed), parts.test))
@@ -202,10 +205,7 @@ def write_readme(text: str) -> None:
 def machine() -> str:
     info = build.build_info()
     kernels = f"native kernels ({info['chosen']})" if info["native"] else "the NumPy reference"
-    return (
-        f"{platform.machine()}, {os.cpu_count()} CPUs, {info['threads']} threads, {kernels}, NumPy"
-        f" {__import__('numpy').__version__}"
-    )
+    return f"{platform.machine()}, {os.cpu_count()} CPUs, {info['threads']} threads, {kernels}, NumPy {np.__version__}"
 
 
 def main() -> int:

@@ -44,21 +44,39 @@ template <> struct vec<float> {
     typedef float type __attribute__((vector_size(MINIDL_VECTOR_BYTES)));
     typedef float loose __attribute__((vector_size(MINIDL_VECTOR_BYTES), aligned(4), may_alias));
     typedef int32_t mask __attribute__((vector_size(MINIDL_VECTOR_BYTES)));   // what a comparison gives: 0 or -1
+    typedef int64_t places __attribute__((vector_size(2 * MINIDL_VECTOR_BYTES)));   // one int64 a lane
     static constexpr int size = MINIDL_VECTOR_BYTES / 4;
 };
 template <> struct vec<double> {
     typedef double type __attribute__((vector_size(MINIDL_VECTOR_BYTES)));
     typedef double loose __attribute__((vector_size(MINIDL_VECTOR_BYTES), aligned(8), may_alias));
     typedef int64_t mask __attribute__((vector_size(MINIDL_VECTOR_BYTES)));
+    typedef int64_t places __attribute__((vector_size(MINIDL_VECTOR_BYTES)));
     static constexpr int size = MINIDL_VECTOR_BYTES / 8;
 };
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")   // whole loops of known length, so that arrays of vectors become registers
 #define NOINLINE __attribute__((noinline))
 
 template <class T> ALWAYS_INLINE typename vec<T>::type load(const T* p) { return *reinterpret_cast<const typename vec<T>::loose*>(p); }
 template <class T> ALWAYS_INLINE void store(T* p, typename vec<T>::type v) { *reinterpret_cast<typename vec<T>::loose*>(p) = v; }
 template <class T> ALWAYS_INLINE typename vec<T>::type splat(T x) { return x - typename vec<T>::type{}; }   // x - 0 keeps -0
+
+// `count` < L numbers, by halves.
+template <class T, int half = vec<T>::size / 2> ALWAYS_INLINE void copy_lanes(T* to, const T* from, int count) {
+    if (count & half) {
+        __builtin_memcpy(to, from, half * sizeof(T));
+        to += half, from += half;
+    }
+    if constexpr (half > 1) copy_lanes<T, half / 2>(to, from, count);
+}
+
+#if defined(__clang__)
+#define SHUFFLE(mask, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(mask, a, b, ...) __builtin_shuffle(a, b, mask{__VA_ARGS__})
+#endif
 
 ALWAYS_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 ALWAYS_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }

@@ -38,51 +38,53 @@ template <class T> struct Tile {
 
 enum Advance { STEPS, TABLE_B, TABLE_A };
 
-// `count` < L numbers, by halves.
-template <class T, int half = vec<T>::size / 2> ALWAYS_INLINE void copy_lanes(T* to, const T* from, int count) {
-    if (count & half) {
-        __builtin_memcpy(to, from, half * sizeof(T));
-        to += half, from += half;
-    }
-    if constexpr (half > 1) copy_lanes<T, half / 2>(to, from, count);
-}
-
 // Arguments come in memory and C is touched after the loop only, so that the loop has all registers to itself.
 template <class T, int M, int N, Advance advance> NOINLINE void tile(const Tile<T>& t) {
     using V = typename vec<T>::type;
     constexpr int L = vec<T>::size;
     V sum[M][N];
-    for (int m = 0; m < M; ++m) for (int n = 0; n < N; ++n) sum[m][n] = V{};
+    UNROLL for (int m = 0; m < M; ++m) UNROLL for (int n = 0; n < N; ++n) sum[m][n] = V{};
 
     const T* a[M];
-    for (int m = 0; m < M; ++m) a[m] = t.a[m];
+    UNROLL for (int m = 0; m < M; ++m) a[m] = t.a[m];
     int64_t i = 0, j = 0;
     const T* b[N];
-    for (int n = 0; n < N; ++n) b[n] = t.b[n];
+    UNROLL for (int n = 0; n < N; ++n) b[n] = t.b[n];
     const int64_t* offset = t.offset;
     for (int64_t k = t.k; k > 0; --k) {
         if constexpr (advance == TABLE_A) i = *offset++;
         if constexpr (advance == TABLE_B) j = *offset++;
         V row[N];
-        for (int n = 0; n < N; ++n) row[n] = load(b[n] + j);
-        for (int m = 0; m < M; ++m) {
+        UNROLL for (int n = 0; n < N; ++n) row[n] = load(b[n] + j);
+        UNROLL for (int m = 0; m < M; ++m) {
             const V x = splat(a[m][i]);
-            for (int n = 0; n < N; ++n) sum[m][n] += x * row[n];
+            UNROLL for (int n = 0; n < N; ++n) sum[m][n] += x * row[n];
         }
         if constexpr (advance != TABLE_A) i += t.a_step;
         if constexpr (advance != TABLE_B) j += t.b_step;
     }
 
+    bool plain = !t.add && !t.row_bias;
+    for (int n = 0; n < N; ++n) plain = plain && !t.column_bias[n] && t.width[n] == L;
+    if (plain) {
+        for (int n = 0; n < N; ++n) {
+            T* c = t.c[n];
+            UNROLL for (int m = 0; m < M; ++m, c += t.c_row) store(c, sum[m][n]);
+        }
+        return;
+    }
+    V result[N][M];   // a copy, for only this one is walked with an index: the sums themselves never leave their registers
+    UNROLL for (int m = 0; m < M; ++m) UNROLL for (int n = 0; n < N; ++n) result[n][m] = sum[m][n];
     for (int n = 0; n < N; ++n) {
         T* c = t.c[n];
         const V column = t.column_bias[n] ? load(t.column_bias[n]) : V{};
         const int width = t.width[n];
         for (int m = 0; m < M; ++m, c += t.c_row) {
-            V y = sum[m][n] + column;
+            V y = result[n][m] + column;
             if (t.row_bias) y += t.row_bias[m];
             if (width == L) store(c, t.add ? y + load(c) : y);
             else {
-                alignas(64) T lanes[L], old[L];
+                alignas(64) T lanes[L], old[L] = {};
                 if (t.add) {
                     copy_lanes(old, c, width);
                     y += load(old);
@@ -127,12 +129,6 @@ ALWAYS_INLINE int next_vectors(int height, int64_t remaining) {
 ALWAYS_INLINE int64_t part(int64_t size, int64_t count, int64_t i) { return size * i / count; }
 
 // ---- transposing ----------------------------------------------------------------------------------------------------
-
-#if defined(__clang__)
-#define SHUFFLE(mask, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define SHUFFLE(mask, a, b, ...) __builtin_shuffle(a, b, mask{__VA_ARGS__})
-#endif
 
 // a0 b0 a1 b1 ... from the lower and from the upper half.
 template <class T> ALWAYS_INLINE void interleave(typename vec<T>::type a, typename vec<T>::type b, typename vec<T>::type& low, typename vec<T>::type& high) {

@@ -104,15 +104,38 @@ def randn_like(x: Tensor, dtype: Any = None, generator: Generator | None = None)
     return randn(x.shape, dtype=x.dtype if dtype is None else dtype, generator=generator)
 
 
-def eye(n: int, m: int | None = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def eye(
+    n: int, m: int | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """The n x m identity matrix (square without m)."""
-    return _made(np.eye(*_sizes((n, n if m is None else m), "eye"), dtype=_dtype(dtype)), requires_grad)
+    return _made(np.eye(*_sizes((n, n if m is None else m), "eye"), dtype=_dtype(dtype)), requires_grad, device)
 
 
-def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """arange(end), arange(start, end) or arange(start, end, step): start, start + step, ... below end."""
+def arange(
+    *bounds: Any,
+    start: Any = None,
+    end: Any = None,
+    step: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """arange(end), arange(start, end) or arange(start, end, step): start, start + step, ... below end.
+
+    int64 where all are whole numbers, else float32, unless dtype says otherwise; with dtype int64 the bounds themselves
+    are cut to whole numbers first, as PyTorch's.
+    """
+    if end is not None:
+        bounds = (*((start,) if start is not None else bounds or (0,)), end)
+    if step is not None:
+        bounds = (*(bounds if len(bounds) > 1 else (0, *bounds)), step)
     if not 1 <= len(bounds) <= 3:
         raise TypeError(f"arange: expected end, or start, end and maybe step; got {len(bounds)} numbers")
+    bounds = tuple(_number(b, "arange") for b in bounds)
+    if not all(np.isfinite(b) for b in bounds):
+        raise ValueError(f"arange: the bounds must be finite, got {bounds}")
+    if dtype is not None and as_dtype(dtype) == int64:
+        bounds = tuple(int(b) for b in bounds)
     start, end, step = (0, bounds[0], 1) if len(bounds) == 1 else (*bounds, 1)[:3]
     if step == 0 or (end - start) * step < 0:
         raise ValueError(f"arange: step {step} does not lead from {start} to {end}")
@@ -121,11 +144,26 @@ def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: b
     return _made(np.arange(start, end, step).astype(as_dtype(dtype)), requires_grad, device)
 
 
-def linspace(start: float, end: float, steps: int, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """`steps` numbers at equal distances from start to end, both included."""
-    if steps < 0:
-        raise ValueError(f"linspace: steps must be 0 or more, got {steps}")
-    return _made(np.linspace(start, end, steps).astype(_dtype(dtype)), requires_grad)
+def _number(value: Any, name: str) -> Any:
+    """A Python number from a number or a tensor of 0 dimensions."""
+    if isinstance(value, Tensor):
+        if value.array.ndim:
+            raise ValueError(f"{name}: expected numbers or tensors of 0 dimensions, got shape {value.array.shape}")
+        return value.item()
+    if not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
+    return value
+
+
+def linspace(
+    start: Any, end: Any, steps: int, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """`steps` numbers at equal distances from start to end, both included. Integer dtypes cut towards 0."""
+    start, end, n = _number(start, "linspace"), _number(end, "linspace"), _sizes((steps,), "linspace")[0]
+    wanted = _dtype(dtype)
+    if category(wanted) < 2:
+        start, end = int(start), int(end)
+    return _made(np.linspace(start, end, n).astype(wanted), requires_grad, device)
 
 
 def rand(

@@ -646,8 +646,13 @@ class Tensor:
     def new_tensor(self, data: Any) -> Tensor:
         return wrap(np.array(data, self.array.dtype))
 
-    def new_zeros(self, *size: Any) -> Tensor:
-        return wrap(np.zeros(ops._common.sizes_of(size, "new_zeros"), self.array.dtype))
+    def new_zeros(
+        self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: builtins.bool = False
+    ) -> Tensor:
+        _require_cpu(device)
+        made = self.array.dtype if dtype is None else as_dtype(dtype)
+        zeros = wrap(np.zeros(ops._common.sizes_of(size, "new_zeros"), made))
+        return zeros.requires_grad_(requires_grad)
 
 
 _DeviceType = device

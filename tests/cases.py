@@ -290,6 +290,7 @@ def pool_names(arrays: Sequence[np.ndarray], options: Mapping[str, Any], outputs
 
 
 IMAGE = {"h": 6, "w": 6, "r": 1, "s": 1}
+POOLED = IMAGE | {"c": 1}
 
 CONVOLUTION = [
     row(
@@ -314,15 +315,16 @@ CONVOLUTION = [
     row(
         "max_pool2d", specs.max_pool2d, V("nchw", kernel_size=2), V("nchw", kernel_size=(3, 2), stride=(2, 1), padding=1),
         V("nchw", kernel_size=2, dilation=2, stride=1), V("nchw", kernel_size=3, stride=2, ceil_mode=True),
-        V("nchw", kernel_size=3, stride=3, padding=1, ceil_mode=True), least=IMAGE, names=pool_names,
+        V("nchw", kernel_size=3, stride=3, padding=1, ceil_mode=True), least=POOLED, names=pool_names,
     ),
-    row("max_pool1d", specs.as_image(specs.max_pool2d), V("nch", kernel_size=2), V("nch", kernel_size=3, stride=2, padding=1), least=IMAGE, names=pool_names),
+    row("max_pool1d", specs.as_image(specs.max_pool2d), V("nch", kernel_size=2), V("nch", kernel_size=3, stride=2, padding=1), least=POOLED, names=pool_names),
     row(
         "avg_pool2d", specs.avg_pool2d, V("nchw", kernel_size=2), V("nchw", kernel_size=(3, 2), stride=(2, 1), padding=1),
         V("nchw", kernel_size=3, stride=2, padding=1, count_include_pad=False), V("nchw", kernel_size=3, stride=2, ceil_mode=True),
-        V("nchw", kernel_size=3, stride=3, padding=1, ceil_mode=True), least=IMAGE, names=pool_names,
+        V("nchw", kernel_size=3, stride=3, padding=1, ceil_mode=True), V("nchw", kernel_size=2, padding=1, divisor_override=3, formula=False),
+        least=POOLED, names=pool_names,
     ),
-    row("avg_pool1d", specs.as_image(specs.avg_pool2d), V("nch", kernel_size=2), V("nch", kernel_size=3, stride=2, padding=1), least=IMAGE, names=pool_names),
+    row("avg_pool1d", specs.as_image(specs.avg_pool2d), V("nch", kernel_size=2), V("nch", kernel_size=3, stride=2, padding=1), least=POOLED, names=pool_names),
 ]  # fmt: skip
 
 # ------------------------------------------------------------------------------------------ shape and index
@@ -374,6 +376,8 @@ SHAPE = [
         called=lambda arrays: {"X": "v", "Y": "M"} if arrays[0].ndim == 1 else {"X": "M", "Y": "v"}),
     row(
         "pad", specs.padded, V("ij", pad=(1, 2)), V("ij", pad=(0, 1), value=3.5), V("ijk", pad=(1, 0, 2, 1), formula=False),
+        *(V("ijk", pad=(1, 0), mode=mode, formula=False, vary=False) for mode in ("reflect", "replicate", "circular")),
+        *(V("345", pad=(2, 1, -1, 1), mode=mode, formula=False, vary=False) for mode in ("reflect", "replicate", "circular")),
         V("44", pad=(-1, 2, 1, -1), formula=False), names=lambda arrays, options, outputs, k: {"value": options.get("value", 0.0)},
     ),
     unary("clone", np.copy),

@@ -176,8 +176,11 @@ def avg_pool2d(
     padding: Any = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> np.ndarray:
     found = windows(x, kernel_size, stride, padding, 1, ceil_mode)
+    if divisor_override is not None:
+        return np.where(np.isfinite(found), found, 0).sum((-2, -1)) / divisor_override
     counted = ~np.isnan(found) if count_include_pad else np.isfinite(found)
     return np.where(np.isfinite(found), found, 0).sum((-2, -1)) / counted.sum((-2, -1))
 
@@ -215,7 +218,12 @@ def scatter_add(x: np.ndarray, index: np.ndarray, src: np.ndarray, dim: int) -> 
 
 def padded(x: np.ndarray, pad: tuple[int, ...], mode: str = "constant", value: float = 0.0) -> np.ndarray:
     widths = [(0, 0)] * (x.ndim - len(pad) // 2) + list(zip(pad[::2], pad[1::2], strict=True))[::-1]
-    grown = np.pad(x, [(max(a, 0), max(b, 0)) for a, b in widths], constant_values=value)
+    if mode == "circular":  # what is cut off does not come back at the other end
+        x = x[tuple(slice(max(-a, 0), n - max(-b, 0)) for (a, b), n in zip(widths, x.shape, strict=True))]
+        return np.pad(x, [(max(a, 0), max(b, 0)) for a, b in widths], mode="wrap")
+    fill = {"constant_values": value} if mode == "constant" else {}
+    names: Any = {"replicate": "edge"}.get(mode, mode)
+    grown = np.pad(x, [(max(a, 0), max(b, 0)) for a, b in widths], mode=names, **fill)
     return grown[tuple(slice(max(-a, 0), size - max(-b, 0)) for (a, b), size in zip(widths, grown.shape, strict=True))]
 
 

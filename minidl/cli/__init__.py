@@ -6,6 +6,7 @@ Ctrl-C. With MINIDL_TRACEBACK=1 in the environment the traceback is shown as wel
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -23,6 +24,9 @@ BAD_INPUT, FAILURE, INTERRUPTED = 2, 1, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):  # a terminal without Σ and ² shows ? instead
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         with np.errstate(all="ignore"):  # a loss that overflows has a sentence of its own
             return dispatch(given)
@@ -37,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return complain("minidl: out of memory; use a smaller --batch-size or a smaller model", FAILURE)
     except (FileNotFoundError, ValueError) as error:
         return complain(str(error), BAD_INPUT)
-    except (OSError, FloatingPointError) as error:
+    except (OSError, FloatingPointError, RuntimeError) as error:
         return complain(str(error), FAILURE)
     except Exception as error:
         sentence = " ".join(str(error).split())

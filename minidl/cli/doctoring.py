@@ -25,7 +25,7 @@ OPTIONAL = {
 
 
 def run_doctor() -> int:
-    """Print the report; 0 where nothing needed is missing, else 1."""
+    """Print the report; the exit code, which is 0: what is missing is told, not punished."""
     info = build.build_info()
     line("minidl", version())
     line("Python", f"{platform.python_version()} ({sys.executable})")

@@ -1,11 +1,13 @@
 """A run's folder: made whole, locked while in use, never overwritten.
 
-config.json               every setting, written before anything else
-checkpoint.safetensors    the whole state after the last epoch, to go on from
-history.csv               a row an epoch
-model.safetensors         the best weights, and in the metadata what it takes to use them
-result.json               the test part's loss and metrics
-curves.png, confusion.png pictures
+    config.json               every setting, written before anything else
+    checkpoint.safetensors    the whole state after the last epoch, to go on from
+    history.csv               a row an epoch
+    model.safetensors         the best weights, and in the metadata what it takes to use them
+    result.json               the test part's loss and metrics
+    curves.png, confusion.png pictures
+
+Each file is replaced in one step, so that a kill at any moment leaves whole ones.
 """
 
 from __future__ import annotations
@@ -30,12 +32,9 @@ class RunFolder:
 
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self.path, self.config = path, config
-        self.checkpoint, self.history, self.model = (
-            path / "checkpoint.safetensors",
-            path / "history.csv",
-            path / "model.safetensors",
-        )
-        self.curves, self.confusion, self.result = path / "curves.png", path / "confusion.png", path / "result.json"
+        self.checkpoint, self.model = path / "checkpoint.safetensors", path / "model.safetensors"
+        self.history, self.result = path / "history.csv", path / "result.json"
+        self.curves, self.confusion = path / "curves.png", path / "confusion.png"
 
     @classmethod
     def create(cls, config: dict[str, Any], wanted: str | None, name: str) -> RunFolder:
@@ -94,7 +93,7 @@ class RunFolder:
             raise UsageError(f"minidl {command}: there is no run folder {path}; {hint}")
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            if not isinstance(config, dict) or "model" not in config or "data" not in config:
+            if not isinstance(config, dict) or not {"settings", "model", "data"} <= config.keys():
                 raise ValueError("it does not describe a run")
         except FileNotFoundError:
             raise UsageError(

@@ -23,6 +23,8 @@ def set_machine(options: argparse.Namespace) -> None:
 def describe_machine() -> str:
     """Backend, instruction set and threads in a few words."""
     if minidl.backend() == "reference":
-        return "the NumPy reference" if native.compiled else "the NumPy reference (nothing is compiled; see minidl doctor)"
+        return (
+            "the NumPy reference" if native.compiled else "the NumPy reference (nothing is compiled; see minidl doctor)"
+        )
     info = build.build_info()
     return f"native kernels, {info['chosen']}, {info['threads']} thread{'s' if info['threads'] > 1 else ''}"

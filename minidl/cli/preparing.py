@@ -67,7 +67,7 @@ def prepare(settings: Settings, quiet: bool = True) -> Task:
     try:
         parts = data.load(source, **options)
     except data.DataError as error:
-        raise UsageError(f"minidl train: {in_options(str(error))}") from None
+        raise UsageError(in_options(str(error))) from None
     largest = float(parts.train.x.max()) if len(parts.shape) == 3 else 0.0
     parts = parts.transformed(data.Standardize())
     target = None

@@ -229,13 +229,14 @@ def max_pool2d(
     x: Array, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
 ) -> tuple[Array, Array]:
     H, W = x.shape[2:]
-    v = _pool_windows(x, kernel, stride, padding, dilation, ceil_mode, -np.inf)
+    low, high = (np.iinfo(x.dtype).min, np.iinfo(x.dtype).max) if x.dtype.kind in "iu" else (-np.inf, np.inf)
+    v = _pool_windows(x, kernel, stride, padding, dilation, ceil_mode, low)
     flat = v.reshape(*v.shape[:4], kernel[0] * kernel[1])  # (N, C, P, Q, R*S)
     inside = _pool_windows(np.ones((1, 1, H, W)), kernel, stride, padding, dilation, ceil_mode, 0).reshape(
         1, 1, *flat.shape[2:]
     )
     # The first largest of what lies inside; NaN counts as largest.
-    best = np.argmax(np.where(np.isnan(flat), np.inf, np.where(inside > 0, flat, -np.inf)), axis=-1)
+    best = np.argmax(np.where(np.isnan(flat), high, np.where(inside > 0, flat, low)), axis=-1)
     nan = np.isnan(flat)
     best = np.where(nan.any(-1), nan.argmax(-1), best)
     hidden = np.take_along_axis(np.broadcast_to(inside, flat.shape), best[..., None], -1)[..., 0] == 0
@@ -264,18 +265,19 @@ def _window_counts(
 
 
 def avg_pool2d(
-    x: Array, kernel: Pair, stride: Pair, padding: Pair, ceil_mode: bool, count_include_pad: bool
+    x: Array, kernel: Pair, stride: Pair, padding: Pair, ceil_mode: bool, count_include_pad: bool, divisor: int | None = None
 ) -> Array:
-    counts = _window_counts(x.shape[2:], kernel, stride, padding, ceil_mode, count_include_pad)
-    v = _pool_windows(x, kernel, stride, padding, (1, 1), ceil_mode, 0)
-    return v.sum((-2, -1)) / counts.astype(x.dtype)
+    counts = _window_counts(x.shape[2:], kernel, stride, padding, ceil_mode, count_include_pad) if divisor is None else divisor
+    total = _pool_windows(x, kernel, stride, padding, (1, 1), ceil_mode, 0).sum((-2, -1))
+    return (total / counts).astype(x.dtype)  # integers are cut towards 0
 
 
 def avg_pool2d_input(
-    g: Array, size: Pair, kernel: Pair, stride: Pair, padding: Pair, ceil_mode: bool, count_include_pad: bool
-) -> Array:
-    counts = _window_counts(size, kernel, stride, padding, ceil_mode, count_include_pad)
-    share = g / counts.astype(g.dtype)
+    g: Array, size: Pair, kernel: Pair, stride: Pair, padding: Pair, ceil_mode: bool, count_include_pad: bool,
+    divisor: int | None = None,
+) -> Array:  # fmt: skip
+    counts = _window_counts(size, kernel, stride, padding, ceil_mode, count_include_pad) if divisor is None else divisor
+    share = (g / counts).astype(g.dtype)
     N, C, P, Q = g.shape
     (sh, sw), (ph, pw) = stride, padding
     x = np.zeros((N, C, P * sh + kernel[0] + size[0] + ph, Q * sw + kernel[1] + size[1] + pw), g.dtype)

@@ -20,6 +20,7 @@ tensor_classes = tape.tensor_classes
 _SCALARS = (int, float, np.number, np.bool_)
 _SCALAR_DTYPE = (bool_, int64, float32)  # by category
 _CATEGORY = {bool: 0, int: 1, float: 2}
+_OF_NUMBERS = ("add", "sub", "mul", "div", "floor_divide")  # what PyTorch computes of two numbers too
 
 
 def constant(array: Any) -> Tensor:
@@ -66,9 +67,11 @@ def _operand(value: Any, other: Any, name: str) -> Tensor:
         raise TypeError(f"{name}: expected a Tensor or a number, got {type(value).__name__}")
     if isinstance(value, (np.number, np.bool_)):
         value = value.item()
-    if not isinstance(other, tape._TensorClass):
+    rank, dtype = _CATEGORY.get(type(value), 2), bool_
+    if isinstance(other, tape._TensorClass):
+        dtype = other.array.dtype
+    elif name not in _OF_NUMBERS:
         raise TypeError(f"{name}: expected a Tensor, got {type(other).__name__}; make one with minidl.tensor(...)")
-    rank, dtype = _CATEGORY.get(type(value), 2), other.array.dtype
     if category(dtype) < rank:
         dtype = _SCALAR_DTYPE[rank]
     try:

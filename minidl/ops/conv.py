@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..kernels import kernel
 from ..tape import record
 from ._common import pair, tensor_of
-from .shape import pad, reshape
+from .index import pad
+from .shape import reshape
 
 if TYPE_CHECKING:
     from .._tensor import Tensor
@@ -140,8 +141,8 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
             raise TypeError(
                 f"conv2d: x is {x.array.dtype.name}, {name} {other.array.dtype.name}; convert one with .to(dtype)"
             )
-    if x.array.dtype.kind in "iub":
-        raise TypeError(f"conv2d: needs floating-point tensors, got {x.array.dtype.name}; convert with .float()")
+    if x.array.dtype.kind == "b":
+        raise TypeError("conv2d: needs tensors of numbers, got bool; convert with .float()")
 
 
 def _named_padding(x: Tensor, W: tuple[int, ...], stride: Pair, padding: str, dilation: Pair) -> tuple[Tensor, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import tape
 from ..kernels import kernel
 from ..tape import record, wrap
 from ._common import Number, broadcast, constant, floating, operands, tensor_of
@@ -79,22 +80,32 @@ def div(a: Tensor | Number, b: Tensor | Number, *, rounding_mode: str | None = N
     ∂L/∂A = G / B
     ∂L/∂B = -G * A / B ** 2
 
-    Integers are divided as float32. rounding_mode: None, "floor" or "trunc" (then Y has no derivative).
+    Integers are divided as float32. rounding_mode: None, "floor" or "trunc" (then the derivatives are 0).
     """
     a, b = operands(a, b, "div")
-    if rounding_mode == "floor":
-        return floor_divide(a, b)
-    if rounding_mode not in (None, "trunc"):
-        raise ValueError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
-    whole = a.array.dtype.kind in "iu"
+    if rounding_mode is not None:
+        return _rounded_div(a, b, rounding_mode)
     a, b = floating(a, "div"), floating(b, "div")
     try:
         Y = kernel(a).div(a.array, b.array)
     except ValueError as error:
         raise _check("div", a, b, error) from None
-    if rounding_mode == "trunc":
-        return wrap(np.trunc(Y).astype(np.int64) if whole else np.trunc(Y))
     return record(Y, a, lambda G: G / b, b, lambda G: -G * a / (b * b))
+
+
+def _rounded_div(a: Tensor, b: Tensor, rounding_mode: str) -> Tensor:
+    """a / b rounded towards minus infinity ("floor") or 0 ("trunc"); integers stay integers."""
+    if rounding_mode not in ("floor", "trunc"):
+        raise ValueError(f"div: rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
+    broadcast("div", a.array.shape, b.array.shape)
+    _no_integer_zero("div", b)
+    if rounding_mode == "floor":
+        Y = kernel(a).floor_divide(a.array, b.array)
+    elif a.array.dtype.kind in "iu":
+        Y = kernel(a).floor_divide(np.abs(a.array), np.abs(b.array)) * (np.sign(a.array) * np.sign(b.array))
+    else:
+        Y = np.trunc(kernel(a).div(a.array, b.array))
+    return record(Y, a, lambda G: _flat(G), b, lambda G: _flat(G))
 
 
 def floor_divide(a: Tensor | Number, b: Tensor | Number) -> Tensor:
@@ -120,7 +131,7 @@ def remainder(a: Tensor | Number, b: Tensor | Number) -> Tensor:
     broadcast("remainder", a.array.shape, b.array.shape)
     _no_integer_zero("remainder", b)
     Y = kernel(a).remainder(a.array, b.array)
-    return record(Y, a, lambda G: G, b, lambda G: -G * floor(a / b))
+    return record(Y, a, lambda G: G, b, lambda G: -G * _rounded_div(a, b, "floor"))
 
 
 def _no_integer_zero(name: str, b: Tensor) -> None:
@@ -134,18 +145,28 @@ def pow(a: Tensor | Number, b: Tensor | Number) -> Tensor:
     ∂L/∂A = G * where(B == 0, 0, B * A ** (B - 1))
     ∂L/∂B = G * Y * log(where(A == 0 and B >= 0, 1, A))
 
-    At A = 0 the derivative by B >= 0 is 0. Integers to a negative integer power: ValueError.
+    At A = 0 the derivative by B >= 0 is 0. Integers to a negative power given as a number: ValueError; to one in a
+    tensor of integers: 1 / A ** -B rounded towards 0.
     """
+    number = not isinstance(b, tape._TensorClass)
     a, b = operands(a, b, "pow")
     broadcast("pow", a.array.shape, b.array.shape)
-    if a.array.dtype.kind in "iu" and (b.array < 0).any():
-        raise ValueError("pow: an integer to a negative power is no integer; convert with .float() first")
+    if a.array.dtype.kind in "iub" and (b.array < 0).any():
+        if number:
+            raise ValueError("pow: an integer to a negative power is no integer; convert with .float() first")
+        return wrap(_integer_pow(a.array, b.array))
     Y = kernel(a).pow(a.array, b.array)
     return record(
         Y,
         a, lambda G: G * where(b == 0, 0.0, b * a ** (b - 1)),
         b, lambda G, Y: G * Y * log(where((a == 0) & (b >= 0), 1.0, a)),
     )  # fmt: skip
+
+
+def _integer_pow(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a ** b where b may be negative: of the reciprocals only those of 1 and -1 are not rounded to 0."""
+    reciprocal = np.where(a == 1, 1, np.where(a == -1, 1 - 2 * (b % 2), 0))
+    return np.where(b < 0, reciprocal, np.power(a, np.maximum(b, 0))).astype(a.dtype)
 
 
 def neg(x: Tensor) -> Tensor:
@@ -176,6 +197,8 @@ def square(x: Tensor) -> Tensor:
     ∂L/∂X = 2 * G * X
     """
     x = tensor_of(x, "square")
+    if x.array.dtype.kind == "b":
+        x = x.to(np.int64)
     return record(kernel(x).square(x.array), x, lambda G: 2 * G * x)
 
 
@@ -323,6 +346,8 @@ def sign(x: Tensor) -> Tensor:
     -1, 0 or 1; 0 where X is NaN.
     """
     x = tensor_of(x, "sign")
+    if x.array.dtype.kind == "b":
+        return x.clone()
     return record(kernel(x).sign(x.array), x, lambda G: _flat(G))
 
 
@@ -352,6 +377,10 @@ def round(x: Tensor, *, decimals: int = 0) -> Tensor:
     Halves go to the even neighbour. decimals: how many digits after the point are kept.
     """
     x = tensor_of(x, "round")
+    if decimals and x.array.dtype.kind in "iub":
+        raise TypeError(f"round: decimals needs a floating-point tensor, got {x.array.dtype.name}; convert with .float()")
+    if x.array.dtype.kind in "iu":
+        return x.clone()
     Y = np.round(x.array, decimals) if decimals else kernel(x).round(x.array)
     return record(Y, x, lambda G: _flat(G))
 
@@ -359,49 +388,51 @@ def round(x: Tensor, *, decimals: int = 0) -> Tensor:
 # ------------------------------------------------------------------------------- choosing between two values
 
 
-def maximum(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+def maximum(a: Tensor, b: Tensor) -> Tensor:
     """Y = maximum(A, B)
 
-    ∂L/∂A = G * where(A > B, 1, where(A == B, 1 / 2, 0))
-    ∂L/∂B = G * where(B > A, 1, where(A == B, 1 / 2, 0))
+    ∂L/∂A = G * where(A < B, 0, where(A == B, 1 / 2, 1))
+    ∂L/∂B = G * where(B < A, 0, where(A == B, 1 / 2, 1))
 
-    NaN wins; where both are equal each gets half of the gradient.
+    NaN wins, and the gradient then flows to both; where both are equal each gets half of it.
     """
-    a, b = operands(a, b, "maximum")
+    a, b = operands(tensor_of(a, "maximum"), tensor_of(b, "maximum"), "maximum")
     broadcast("maximum", a.array.shape, b.array.shape)
     return record(
         kernel(a).maximum(a.array, b.array),
-        a, lambda G: where(a > b, G, where(a == b, G / 2, 0.0)),
-        b, lambda G: where(b > a, G, where(a == b, G / 2, 0.0)),
+        a, lambda G: where(a < b, 0.0, where(a == b, G / 2, G)),
+        b, lambda G: where(b < a, 0.0, where(a == b, G / 2, G)),
     )  # fmt: skip
 
 
-def minimum(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+def minimum(a: Tensor, b: Tensor) -> Tensor:
     """Y = minimum(A, B)
 
-    ∂L/∂A = G * where(A < B, 1, where(A == B, 1 / 2, 0))
-    ∂L/∂B = G * where(B < A, 1, where(A == B, 1 / 2, 0))
+    ∂L/∂A = G * where(A > B, 0, where(A == B, 1 / 2, 1))
+    ∂L/∂B = G * where(B > A, 0, where(A == B, 1 / 2, 1))
 
-    NaN wins; where both are equal each gets half of the gradient.
+    NaN wins, and the gradient then flows to both; where both are equal each gets half of it.
     """
-    a, b = operands(a, b, "minimum")
+    a, b = operands(tensor_of(a, "minimum"), tensor_of(b, "minimum"), "minimum")
     broadcast("minimum", a.array.shape, b.array.shape)
     return record(
         kernel(a).minimum(a.array, b.array),
-        a, lambda G: where(a < b, G, where(a == b, G / 2, 0.0)),
-        b, lambda G: where(b < a, G, where(a == b, G / 2, 0.0)),
+        a, lambda G: where(a > b, 0.0, where(a == b, G / 2, G)),
+        b, lambda G: where(b > a, 0.0, where(a == b, G / 2, G)),
     )  # fmt: skip
 
 
-def where(condition: Tensor, a: Tensor | Number, b: Tensor | Number) -> Tensor:
+def where(condition: Tensor, a: Tensor | Number | None = None, b: Tensor | Number | None = None) -> Any:
     """Y = A if CONDITION else B
 
     ∂L/∂A = where(CONDITION, G, 0)
     ∂L/∂B = where(CONDITION, 0, G)
 
-    condition: bool, broadcast with a and b.
+    condition: bool, broadcast with a and b. where(condition) alone is nonzero(condition, as_tuple=True).
     """
     condition = tensor_of(condition, "where")
+    if a is None and b is None:
+        return tuple(wrap(i) for i in np.nonzero(np.atleast_1d(condition.array)))
     if condition.array.dtype.kind != "b":
         raise TypeError(f"where: condition must be bool, got {condition.array.dtype.name}; compare it with something")
     if not isinstance(a, type(condition)) and not isinstance(b, type(condition)):
@@ -427,13 +458,38 @@ def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if min is None and max is None:
         raise ValueError("clamp: give min, max or both")
     if isinstance(min, type(x)) or isinstance(max, type(x)):
-        y = x if min is None else maximum(x, min)
-        return y if max is None else minimum(y, max)
+        return _clamp_between(x, min, max)
     if x.array.dtype.kind in "iub" and (isinstance(min, float) or isinstance(max, float)):
         x = floating(x, "clamp")
     low = -math.inf if min is None else min
     high = math.inf if max is None else max
     return record(kernel(x).clamp(x.array, min, max), x, lambda G: where((x >= low) & (x <= high), G, 0.0))
+
+
+def _clamp_between(x: Tensor, min: Tensor | None, max: Tensor | None) -> Tensor:
+    """clamp by tensors, which broadcast; the gradient flows to what was taken, at a tie to x."""
+    if not all(b is None or isinstance(b, type(x)) for b in (min, max)):
+        raise TypeError("clamp: min and max must both be numbers, or both tensors; make the number a tensor")
+    if max is None:
+        x, low = operands(x, min, "clamp")
+        broadcast("clamp", x.array.shape, low.array.shape)
+        Y = kernel(x).maximum(x.array, low.array)
+        return record(Y, x, lambda G: where(x >= low, G, 0.0), low, lambda G: where(x < low, G, 0.0))
+    if min is None:
+        x, high = operands(x, max, "clamp")
+        broadcast("clamp", x.array.shape, high.array.shape)
+        Y = kernel(x).minimum(x.array, high.array)
+        return record(Y, x, lambda G: where(x <= high, G, 0.0), high, lambda G: where(x > high, G, 0.0))
+    x, low = operands(x, min, "clamp")
+    x, high = operands(x, max, "clamp")
+    low, high = operands(low, high, "clamp")
+    broadcast("clamp", x.array.shape, low.array.shape, high.array.shape)
+    return record(
+        kernel(x).minimum(kernel(x).maximum(x.array, low.array), high.array),
+        x, lambda G: where((x >= low) & (x <= high), G, 0.0),
+        low, lambda G: where((x < low) & (low < high), G, 0.0),
+        high, lambda G: where((x > high) | (low > high), G, 0.0),
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------- activations
@@ -442,12 +498,14 @@ def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
 def relu(x: Tensor) -> Tensor:
     """Y = maximum(X, 0)
 
-    ∂L/∂X = where(X > 0, G, 0)
+    ∂L/∂X = where(X <= 0, 0, G)
 
     The derivative at 0 is 0 (Nair and Hinton 2010).
     """
     x = tensor_of(x, "relu")
-    return record(kernel(x).relu(x.array), x, lambda G, Y: where(Y > 0, G, 0.0))
+    if x.array.dtype.kind == "b":
+        raise TypeError("relu: bool tensors have no negative part; convert with .int() or .float()")
+    return record(kernel(x).relu(x.array), x, lambda G, Y: where(Y <= 0, 0.0, G))
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
@@ -467,8 +525,10 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     Clevert, Unterthiner, Hochreiter 2016, eq. 15.
     """
     x = floating(x, "elu")
+    with np.errstate(over="ignore"):
+        Y = np.where(x.array > 0, x.array, alpha * kernel(x).expm1(x.array)).astype(x.array.dtype, copy=False)
     # The untaken branch sees 0, so that exp cannot overflow into 0 * inf.
-    return where(x > 0, x, alpha * expm1(clamp(x, max=0.0)))
+    return record(Y, x, lambda G: where(x > 0, G, G * alpha * exp(where(x >= 0, 0.0, x))))
 
 
 def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
@@ -477,8 +537,10 @@ def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     ∂L/∂X = where(min_val < X < max_val, G, 0)
     """
     x = tensor_of(x, "hardtanh")
-    if min_val >= max_val:
-        raise ValueError(f"hardtanh: min_val {min_val} must be below max_val {max_val}")
+    if min_val > max_val:
+        raise ValueError(f"hardtanh: min_val {min_val} exceeds max_val {max_val}")
+    if x.array.dtype.kind in "iu":  # integers stay integers, and the bounds become such
+        min_val, max_val = int(min_val), int(max_val)
     return record(
         kernel(x).clamp(x.array, min_val, max_val), x, lambda G: where((x > min_val) & (x < max_val), G, 0.0)
     )
@@ -487,12 +549,13 @@ def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
 def silu(x: Tensor) -> Tensor:
     """Y = X * sigmoid(X)
 
-    ∂L/∂X = G * (Y + sigmoid(X) * (1 - Y))
+    ∂L/∂X = G * sigmoid(X) * (1 + X * (1 - sigmoid(X)))
 
     Elfwing, Uchibe, Doya 2018, eq. 5.
     """
     x = floating(x, "silu")
-    return record(kernel(x).silu(x.array), x, lambda G, Y: G * (Y + sigmoid(x) * (1 - Y)))
+    # Not Y + sigmoid(x) * (1 - Y), which loses all digits where Y is large.
+    return record(kernel(x).silu(x.array), x, lambda G: G * sigmoid(x) * (1 + x * sigmoid(-x)))
 
 
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:
@@ -535,7 +598,7 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     x = floating(x, "softplus")
     z = beta * constant(x.array)
     linear = z > threshold
-    Y = where(linear, z, maximum(z, 0.0) + log1p(exp(-abs(z)))) / beta
+    Y = where(linear, z, clamp(z, min=0.0) + log1p(exp(-abs(z)))) / beta
     return record(Y.array, x, lambda G: where(linear, G, G * sigmoid(beta * x)))
 
 
@@ -546,44 +609,44 @@ def logsigmoid(x: Tensor) -> Tensor:
     """
     x = floating(x, "logsigmoid")
     z = constant(x.array)
-    return record((minimum(z, 0.0) - log1p(exp(-abs(z)))).array, x, lambda G: G * sigmoid(-x))
+    return record((clamp(z, max=0.0) - log1p(exp(-abs(z)))).array, x, lambda G: G * sigmoid(-x))
 
 
 # ------------------------------------------------------------------- comparisons and logic: bools, no derivative
 
 
 def _compare(name: str, a: Any, b: Any) -> Tensor:
-    a, b = operands(a, b, name)
+    a, b = operands(tensor_of(a, name), b, name)
     broadcast(name, a.array.shape, b.array.shape)
     return wrap(getattr(kernel(a), name)(a.array, b.array))
 
 
-def eq(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+def eq(a: Tensor, b: Tensor | Number) -> Tensor:
     """Y = A == B"""
     return _compare("eq", a, b)
 
 
-def ne(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+def ne(a: Tensor, b: Tensor | Number) -> Tensor:
     """Y = A != B"""
     return _compare("ne", a, b)
 
 
-def lt(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+def lt(a: Tensor, b: Tensor | Number) -> Tensor:
     """Y = A < B"""
     return _compare("lt", a, b)
 
 
-def le(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+def le(a: Tensor, b: Tensor | Number) -> Tensor:
     """Y = A <= B"""
     return _compare("le", a, b)
 
 
-def gt(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+def gt(a: Tensor, b: Tensor | Number) -> Tensor:
     """Y = A > B"""
     return _compare("gt", a, b)
 
 
-def ge(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+def ge(a: Tensor, b: Tensor | Number) -> Tensor:
     """Y = A >= B"""
     return _compare("ge", a, b)
 

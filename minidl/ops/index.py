@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .. import tape
 from .._dtypes import int64
 from ..kernels import kernel
 from ..tape import record, view, wrap
-from ._common import broadcast, constant, dim_of, integers, tensor_of
+from ._common import broadcast, constant, dim_of, integers, sizes_of, tensor_of
 from .elementwise import where
-from .shape import broadcast_to, reshape
+from .shape import _pad, broadcast_to, reshape
 
 if TYPE_CHECKING:
     from .._tensor import Tensor
@@ -109,7 +111,7 @@ def _gathered(name: str, x: Tensor, dim: int, index: Any) -> tuple[Tensor, int, 
     x = tensor_of(x, name)
     index = integers(index, name, "index")
     axis = dim_of(dim, x.array.ndim, name)
-    if x.array.ndim != index.array.ndim:
+    if max(x.array.ndim, 1) != max(index.array.ndim, 1):  # a number counts as a vector of one element
         raise ValueError(f"{name}: index has {index.array.ndim} dimensions, the tensor {x.array.ndim}; they must agree")
     if index.array.size:
         low, high, n = int(index.array.min()), int(index.array.max()), x.array.shape[axis] if x.array.ndim else 1
@@ -126,9 +128,12 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
 
     index: int64, as many dimensions as x, nowhere larger than x but along dim.
     """
+    if integers(index, "gather", "index").array.size == 0:  # nothing to look up, whatever the dimensions
+        dim_of(dim, tensor_of(x, "gather").array.ndim, "gather")
+        return getitem(reshape(x, -1), (np.zeros(index.array.shape, np.int64),))
     x, axis, index = _gathered("gather", x, dim, index)
-    if x.array.ndim == 0:
-        return x.clone()
+    if x.array.ndim == 0 or index.array.ndim == 0:
+        return reshape(gather(reshape(x, -1), 0, reshape(index, -1)), index.array.shape)
     for i, (n, size) in enumerate(zip(index.array.shape, x.array.shape, strict=True)):
         if i != axis and n > size:
             raise ValueError(f"gather: index shape {index.array.shape} exceeds shape {x.array.shape} in dimension {i}")
@@ -152,16 +157,17 @@ def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     src = tensor_of(src, "scatter_add")
     if src.array.dtype != x.array.dtype:
         raise TypeError(f"scatter_add: src is {src.array.dtype.name}, the tensor {x.array.dtype.name}; convert one")
-    if src.array.ndim != index.array.ndim:
+    if max(src.array.ndim, 1) != max(index.array.ndim, 1):
         raise ValueError(f"scatter_add: src has {src.array.ndim} dimensions, index {index.array.ndim}; they must agree")
+    if 0 in (x.array.ndim, src.array.ndim, index.array.ndim):
+        flat = scatter_add(reshape(x, -1), 0, reshape(index, -1), reshape(src, -1))
+        return reshape(flat, x.array.shape)
     for i, (n, s, size) in enumerate(zip(index.array.shape, src.array.shape, x.array.shape, strict=True)):
         if n > s or (i != axis and n > size):
             raise ValueError(
                 f"scatter_add: index shape {index.array.shape} exceeds src {src.array.shape} or {x.array.shape} "
                 f"in dimension {i}"
             )
-    if x.array.ndim == 0:
-        return x + src
     at = tuple(slice(n) for n in index.array.shape)
     Y = kernel(x).scatter_add(x.array, axis, index.array, src.array)
     shape = src.array.shape
@@ -174,6 +180,9 @@ def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor
     As gather, but indices broadcast with x in the other dimensions; without dim both are flattened.
     """
     x, indices = tensor_of(x, "take_along_dim"), integers(indices, "take_along_dim", "indices")
+    if (indices.array < 0).any():  # from the end; the smallest ones stay negative, and gather refuses them
+        n = x.array.size if dim is None else x.array.shape[dim_of(dim, x.array.ndim, "take_along_dim")]
+        indices = constant(np.where(indices.array < 0, indices.array + n, indices.array))
     if dim is None:
         return gather(reshape(x, -1), 0, reshape(indices, -1))
     axis = dim_of(dim, x.array.ndim, "take_along_dim")
@@ -198,6 +207,8 @@ def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
     x = tensor_of(x, "index_select")
     index = integers(index, "index_select", "index")
     axis = dim_of(dim, x.array.ndim, "index_select")
+    if x.array.ndim == 0:
+        return reshape(index_select(reshape(x, 1), 0, index), ())
     if index.array.ndim > 1:
         raise ValueError(f"index_select: index must have one dimension, got shape {index.array.shape}")
     if index.array.size and (index.array.min() < 0 or index.array.max() >= x.array.shape[axis]):
@@ -229,7 +240,19 @@ def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
         raise TypeError(f"masked_fill: mask must be bool, got {mask.array.dtype.name}")
     if hasattr(value, "array") and value.array.ndim:
         raise ValueError(f"masked_fill: value must be a number or 0-d tensor, got shape {value.array.shape}")
-    return where(mask, value.to(x.dtype) if hasattr(value, "array") else value, x)
+    return where(mask, _of_dtype(value, x), x)
+
+
+def _of_dtype(value: Any, x: Tensor) -> Any:
+    """A number or a 0-d tensor in x's dtype; ValueError where an infinity would have to become an integer."""
+    kind = x.array.dtype.kind
+    if hasattr(value, "array"):
+        return value.to(x.dtype)
+    if kind == "f":
+        return value
+    if kind in "iu" and not np.isfinite(value):
+        raise ValueError(f"masked_fill: {value} does not fit into {x.array.dtype.name}; convert with .float() first")
+    return constant(np.asarray(value).astype(x.array.dtype))
 
 
 def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
@@ -243,13 +266,25 @@ def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
     return wrap(np.argwhere(x.array).astype(int64))
 
 
-def embedding(x: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+def embedding(
+    x: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
     """Y[...,j] = WEIGHT[X[...],j]
 
     ∂L/∂WEIGHT[i,j] = Σ[...] G[...,j] * [X[...] == i and i != padding_idx]
 
     x: indices (int64) of any shape; weight: (V, D); Y: (*x.shape, D). The row padding_idx gets no gradient.
+    max_norm: rows of weight that x names and whose norm (of order norm_type) exceeds it are shortened to it first, in
+    place. scale_grad_by_freq: each row's gradient is divided by how often x names it. sparse: there are no sparse gradients.
     """
+    if sparse:
+        raise ValueError("embedding: there are no sparse gradients here; use sparse=False")
     x, weight = integers(x, "embedding", "x"), tensor_of(weight, "embedding")
     if weight.array.ndim != 2:
         raise ValueError(f"embedding: weight must have 2 dimensions (V, D), got shape {weight.array.shape}")
@@ -260,9 +295,27 @@ def embedding(x: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tens
         if not -V <= padding_idx < V:
             raise ValueError(f"embedding: padding_idx {padding_idx} is out of range for {V} rows")
         padding_idx %= V
-    return record(
-        kernel(weight).take_rows(weight.array, x.array), weight, lambda G: _add_rows(G, x, V, padding_idx)
-    )
+    if max_norm is not None:
+        _shorten_rows(weight, np.unique(x.array), max_norm, norm_type)
+    Y = kernel(weight).take_rows(weight.array, x.array)
+    if not scale_grad_by_freq:
+        return record(Y, weight, lambda G: _add_rows(G, x, V, padding_idx))
+    share = (1 / np.bincount(x.array.reshape(-1), minlength=V))[x.array].astype(weight.array.dtype) if x.array.size else 1.0
+    scale = constant(np.asarray(share, weight.array.dtype)[..., None])
+    return record(Y, weight, lambda G: _add_rows(G * scale, x, V, padding_idx))
+
+
+def _shorten_rows(weight: Tensor, rows: np.ndarray, max_norm: float, norm_type: float) -> None:
+    """weight[i] ← weight[i] * max_norm / |weight[i]| for those of the rows that are longer, in place, unrecorded."""
+    lengths = np.linalg.norm(weight.array[rows], norm_type, axis=1)
+    long = lengths > max_norm
+    if long.any():
+        recording, tape.mode.recording = tape.mode.recording, False
+        try:
+            scale = (max_norm / (lengths[long] + 1e-7)).astype(weight.array.dtype)
+            weight[rows[long]] = constant(weight.array[rows[long]] * scale[:, None])
+        finally:
+            tape.mode.recording = recording
 
 
 def _add_rows(g: Tensor, x: Tensor, rows: int, padding_idx: int | None) -> Tensor:
@@ -330,3 +383,49 @@ def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = 
         return ValuesAndIndices(values, index)
     return ValuesAndIndices(values.narrow(axis, 0, k), index.narrow(axis, 0, k))
 
+
+def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """Y[...,i] = X[...,i - low] if low <= i < low + size(X, -1) else value
+
+    ∂L/∂X[...,i] = G[...,i + low]
+    low = pad[0]
+
+    pad: (low, high) of the last dimension, then of the one before it, ...; negative numbers cut. mode: "constant", or
+    what stands beyond the edge: "reflect" (the mirror image, without the edge itself), "replicate" (the edge) or
+    "circular" (the other end). These three pad all dimensions but the first, or but the first two.
+    """
+    x = tensor_of(x, "pad")
+    amounts, ndim = sizes_of((tuple(pad),), "pad"), x.array.ndim
+    if len(amounts) % 2 or len(amounts) > 2 * ndim:
+        raise ValueError(f"pad: needs a pair (low, high) for at most {ndim} dimensions, got {amounts}")
+    rest = (0,) * (ndim - len(amounts) // 2)
+    low, high = rest + amounts[-2::-2], rest + amounts[::-2]
+    for a, n, b in zip(low, x.array.shape, high, strict=True):
+        if mode == "constant" and (a + n + b < 0 or -a > n or -b > n):
+            raise ValueError(f"pad: {amounts} cuts more from shape {x.array.shape} than there is")
+    if mode == "constant":
+        return _pad(x, low, high, 0.0 if value is None else value)
+    if mode not in ("reflect", "replicate", "circular"):
+        raise ValueError(f"pad: mode must be 'constant', 'reflect', 'replicate' or 'circular', got {mode!r}")
+    if value:
+        raise ValueError(f"pad: mode {mode!r} takes no value, got {value}; only 'constant' does")
+    if len(rest) not in (1, 2) or not 2 <= ndim <= 5:
+        raise ValueError(f"pad: mode {mode!r} pads all dimensions but the first one or two; {amounts} is not so for {ndim}")
+    for axis in range(len(rest), ndim):
+        beyond = _beyond(mode, low[axis], x.array.shape[axis], high[axis])
+        x = getitem(x, (slice(None),) * axis + (beyond,))
+    return x
+
+
+def _beyond(mode: str, low: int, n: int, high: int) -> np.ndarray:
+    """Which of n elements stand at the places -low, ..., n + high - 1."""
+    most = n - 1 if mode == "reflect" else n if mode == "circular" else max(low, high)
+    if n == 0 or max(low, high) > most or low + n + high < 1:
+        raise ValueError(f"pad: mode {mode!r} cannot pad {n} elements by ({low}, {high}); at most {most} are there to take")
+    places = np.arange(-low, n + high)
+    if mode == "reflect":
+        return n - 1 - np.abs(n - 1 - np.abs(places))
+    if mode == "replicate":
+        return np.clip(places, 0, n - 1)
+    start, end = max(-low, 0), n - max(-high, 0)  # what is cut off does not come back at the other end
+    return start + (places - start) % max(end - start, 1)

@@ -26,10 +26,12 @@ def _arguments(
     x = tensor_of(x, name)
     if x.array.ndim != 4:
         raise ValueError(f"{name}: expected (N, C, H, W) or (C, H, W), got shape {x.array.shape}")
-    if x.array.dtype.kind in "iub":
-        raise TypeError(f"{name}: needs a floating-point tensor, got {x.array.dtype.name}; convert with .float()")
+    if x.array.dtype.kind == "b":
+        raise TypeError(f"{name}: needs a tensor of numbers, got bool; convert with .float()")
+    if 0 in x.array.shape[1:]:
+        raise ValueError(f"{name}: only the batch may be empty, got shape {x.array.shape}")
     kernels = pair(kernel_size, name, "kernel_size", 1)
-    strides = kernels if stride is None or stride == [] else pair(stride, name, "stride", 1)
+    strides = kernels if stride is None or stride in ([], ()) else pair(stride, name, "stride", 1)
     paddings, dilations = pair(padding, name, "padding"), pair(dilation, name, "dilation", 1)
     for k, s, p, d, size in zip(kernels, strides, paddings, dilations, x.array.shape[2:], strict=True):
         if p > k // 2:
@@ -82,6 +84,7 @@ def avg_pool2d(
     padding: int | Pair = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    divisor_override: int | None = None,
 ) -> Tensor:
     """Y[n,c,p,q] = Σ[r < kernel_size[0], s < kernel_size[1]] X[n, c,
         p * stride[0] + r - padding[0], q * stride[1] + s - padding[1]] / count[p,q]
@@ -94,13 +97,18 @@ def avg_pool2d(
     e = 1 if count_include_pad else 0
 
     x: (N, C, H, W) or (C, H, W). stride: None is kernel_size. count[p,q]: the elements of the window, those of the
-    padding with them unless count_include_pad is False. ceil_mode: the last window may hang over.
+    padding with them unless count_include_pad is False; divisor_override stands instead of it, if given. ceil_mode: the
+    last window may hang over.
     """
     if tensor_of(x, "avg_pool2d").array.ndim == 3:
-        y = avg_pool2d(unsqueeze(x, 0), kernel_size, stride, padding, ceil_mode, count_include_pad)
+        y = avg_pool2d(unsqueeze(x, 0), kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
         return y.squeeze(0)
     x, kernels, strides, paddings, _ = _arguments("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
-    options = kernels, strides, paddings, ceil_mode, count_include_pad
+    options: tuple[Any, ...] = (kernels, strides, paddings, ceil_mode, count_include_pad)
+    if divisor_override is not None:
+        if divisor_override == 0:
+            raise ValueError("avg_pool2d: divisor_override must not be 0")
+        options += (divisor_override,)
     size = x.array.shape[2:]
     return record(kernel(x).avg_pool2d(x.array, *options), x, lambda G: _spread_back(G, size, options))
 

@@ -80,6 +80,8 @@ def prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any
     axes = dims_of(dim, x.array.ndim, "prod")
     if x.array.dtype.kind in "iub" and dtype is None:
         x = constant(x.array.astype(int64))
+    if x.array.dtype.kind == "b":
+        return all(x, dim, keepdim)
 
     def derivative(G: Tensor, Y: Tensor) -> Tensor:
         shape = x.array.shape
@@ -205,16 +207,37 @@ def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return wrap(kernel(x).all(x.array, dims_of(dim, x.array.ndim, "all"), keepdim))
 
 
-def var(x: Tensor, dim: Dims = None, *, correction: Number = 1, keepdim: bool = False) -> Tensor:
+def _spread_arguments(name: str, x: Tensor, dim: Any, unbiased: Any, correction: Any) -> tuple[tuple[int, ...], float]:
+    """The axes and the correction of var and std; PyTorch's older form has the flag `unbiased`, alone or after dim."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if unbiased is not None:
+        if correction not in (None, 1):
+            raise TypeError(f"{name}: give correction or unbiased, not both")
+        correction = int(bool(unbiased))
+    if x.array.dtype.kind in "iub":
+        raise TypeError(f"{name}: needs a floating-point tensor, got {x.array.dtype.name}; convert with .float()")
+    return dims_of(dim, x.array.ndim, name), 1 if correction is None else correction
+
+
+def var(
+    x: Tensor,
+    dim: Dims = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: Number | None = 1,
+) -> Tensor:
     """Y[...] = Σ[i] (X[...,i] - μ[...]) ** 2 / (size(i) - correction)
 
     μ[...] = mean[i] X[...,i]
     ∂L/∂X[...,i] = G[...] * 2 * (X[...,i] - μ[...]) / (size(i) - correction)
 
-    correction: 1 for the unbiased estimate (Bessel), 0 for the mean square deviation.
+    correction: 1 (the default) for the unbiased estimate (Bessel), 0 for the mean square deviation; unbiased=True and
+    False are older names of the two.
     """
-    x = floating(x, "var")
-    axes = dims_of(dim, x.array.ndim, "var")
+    x = tensor_of(x, "var")
+    axes, correction = _spread_arguments("var", x, dim, unbiased, correction)
     shape = x.array.shape
     n = np.maximum(math.prod(shape[i] for i in axes) - correction, 0).item()
 
@@ -224,14 +247,21 @@ def var(x: Tensor, dim: Dims = None, *, correction: Number = 1, keepdim: bool = 
     return record(kernel(x).var(x.array, axes, correction, keepdim), x, derivative)
 
 
-def std(x: Tensor, dim: Dims = None, *, correction: Number = 1, keepdim: bool = False) -> Tensor:
+def std(
+    x: Tensor,
+    dim: Dims = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: Number | None = 1,
+) -> Tensor:
     """Y[...] = sqrt(Σ[i] (X[...,i] - μ[...]) ** 2 / (size(i) - correction))
 
     μ[...] = mean[i] X[...,i]
     ∂L/∂X[...,i] = 0 if Y[...] == 0 else G[...] * (X[...,i] - μ[...]) / ((size(i) - correction) * Y[...])
     """
-    x = floating(x, "std")
-    axes = dims_of(dim, x.array.ndim, "std")
+    x = tensor_of(x, "std")
+    axes, correction = _spread_arguments("std", x, dim, unbiased, correction)
     shape = x.array.shape
     n = np.maximum(math.prod(shape[i] for i in axes) - correction, 0).item()
 
@@ -288,7 +318,8 @@ def norm(x: Tensor, p: Number | str = 2, dim: Dims = None, keepdim: bool = False
     if p == -math.inf:
         return amin(abs(x), dim, keepdim)
     if p == 0:
-        return sum((x != 0).to(x.dtype), dim, keepdim)
+        count = sum((x != 0).to(x.dtype), dim, keepdim)
+        return record(count.array, x, lambda G: constant(np.zeros_like(x.array)))
     if p == 1:
         return sum(abs(x), dim, keepdim)
     axes = dims_of(dim, x.array.ndim, "norm")

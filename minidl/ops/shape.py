@@ -32,16 +32,17 @@ def _new_shape(name: str, shape: tuple[int, ...], sizes: tuple[int, ...]) -> tup
     return sizes
 
 
-def reshape(x: Tensor, *shape: Any) -> Tensor:
+def reshape(x: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """Y.flat[i] = X.flat[i]
 
     ∂L/∂X.flat[i] = G.flat[i]
 
-    One size may be -1: what is left. A view where the memory allows it, else a copy.
+    The sizes one by one, or as one tuple (`shape`); one of them may be -1: what is left. A view where the memory allows
+    it, else a copy.
     """
     x = tensor_of(x, "reshape")
     old = x.array.shape
-    Y = x.array.reshape(_new_shape("reshape", old, sizes_of(shape, "reshape")))
+    Y = x.array.reshape(_new_shape("reshape", old, sizes_of(sizes if shape is None else (shape,), "reshape")))
     if Y.base is not None and np.may_share_memory(Y, x.array):
         return record_view(Y, x, lambda G: reshape(G, old))
     return record(Y, x, lambda G: reshape(G, old))
@@ -94,7 +95,7 @@ def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     return reshape(x, (*shape[:axis], *new, *shape[axis + 1 :]))
 
 
-def permute(x: Tensor, *dims: Any) -> Tensor:
+def permute(x: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """Y = permute(X, dims)
 
     ∂L/∂X = permute(G, inverse(dims))
@@ -102,10 +103,10 @@ def permute(x: Tensor, *dims: Any) -> Tensor:
     Dimension k of Y is dimension dims[k] of X; a view.
     """
     x = tensor_of(x, "permute")
-    order = sizes_of(dims, "permute")
-    axes = tuple(dim_of(d, x.array.ndim, "permute") for d in order)
+    dims = sizes_of(order if dims is None else (dims,), "permute")
+    axes = tuple(dim_of(d, x.array.ndim, "permute") for d in dims)
     if sorted(axes) != list(range(x.array.ndim)):
-        raise ValueError(f"permute: dims {order} must name each of the {x.array.ndim} dimensions once")
+        raise ValueError(f"permute: dims {dims} must name each of the {x.array.ndim} dimensions once")
     inverse = tuple(sorted(range(len(axes)), key=axes.__getitem__))
     return record_view(x.array.transpose(axes), x, lambda G: permute(G, inverse))
 
@@ -223,6 +224,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     The tensors X_k one after another along dim, each from start_k on. Sizes must agree in the other dimensions. Each gets its own slice of the gradient.
     """
     xs = promote_all(tensors, "cat")
+    xs = [x for x in xs if x.array.shape != (0,)] or xs[:1]  # an empty vector joins anything, as PyTorch's
     axis = dim_of(dim, xs[0].array.ndim, "cat")
     if xs[0].array.ndim == 0:
         raise ValueError("cat: tensors of 0 dimensions cannot be joined; use stack")
@@ -329,7 +331,7 @@ def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     return tuple(squeeze(narrow(x, axis, k, 1), axis) for k in range(x.array.shape[axis]))
 
 
-def flip(x: Tensor, *dims: Any) -> Tensor:
+def flip(x: Tensor, *axes: Any, dims: Any = None) -> Tensor:
     """Y[...,i] = X[...,size(i) - 1 - i]
 
     ∂L/∂X[...,i] = G[...,size(i) - 1 - i]
@@ -337,10 +339,11 @@ def flip(x: Tensor, *dims: Any) -> Tensor:
     The order along dims is reversed. A copy, as PyTorch's.
     """
     x = tensor_of(x, "flip")
-    axes = tuple(dim_of(d, x.array.ndim, "flip") for d in sizes_of(dims, "flip"))
-    if len(set(axes)) < len(axes):
+    dims = sizes_of(axes if dims is None else (dims,), "flip")
+    at = tuple(dim_of(d, x.array.ndim, "flip") for d in dims)
+    if len(set(at)) < len(at):
         raise ValueError(f"flip: a dimension appears twice in {dims}")
-    return record(np.flip(x.array, axes if x.array.ndim else ()).copy(), x, lambda G: flip(G, axes))
+    return record(np.flip(x.array, at if x.array.ndim else ()).copy(), x, lambda G: flip(G, at))
 
 
 def roll(x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
@@ -362,6 +365,8 @@ def roll(x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | Non
     )
     if len(axes) != len(by):
         raise ValueError(f"roll: {len(by)} shifts for {len(axes)} dims; give one for each")
+    if x.array.ndim == 0:
+        raise ValueError("roll: a tensor of 0 dimensions has no dims to roll along")
     return record(np.roll(x.array, by, axes), x, lambda G: roll(G, tuple(-n for n in by), axes))
 
 
@@ -421,28 +426,6 @@ def _pad(x: Tensor, low: tuple[int, ...], high: tuple[int, ...], value: float) -
     Y[inner] = x.array[source]
     back = tuple(-a for a in low), tuple(-b for b in high)
     return record(Y, x, lambda G: _pad(G, *back, 0.0))
-
-
-def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
-    """Y[...,i] = X[...,i - low] if low <= i < low + size(X, -1) else value
-
-    ∂L/∂X[...,i] = G[...,i + low]
-    low = pad[0]
-
-    pad: (low, high) of the last dimension, then of the one before it, ...; negative numbers cut. mode: "constant".
-    """
-    x = tensor_of(x, "pad")
-    amounts = sizes_of((tuple(pad),), "pad")
-    if mode != "constant":
-        raise ValueError(f"pad: mode {mode!r} is not supported; use 'constant'")
-    if len(amounts) % 2 or len(amounts) > 2 * x.array.ndim:
-        raise ValueError(f"pad: needs a pair (low, high) for at most {x.array.ndim} dimensions, got {amounts}")
-    rest = (0,) * (x.array.ndim - len(amounts) // 2)
-    low, high = rest + amounts[-2::-2], rest + amounts[::-2]
-    for a, n, b in zip(low, x.array.shape, high, strict=True):
-        if a + n + b < 0 or -a > n or -b > n:
-            raise ValueError(f"pad: {amounts} cuts more from shape {x.array.shape} than there is")
-    return _pad(x, low, high, 0.0 if value is None else value)
 
 
 def clone(x: Tensor) -> Tensor:
