@@ -15,9 +15,12 @@ Level level = BASELINE;
 
 Verbs conv_verbs();
 Verbs elementwise_verbs();
+Verbs index_verbs();
 Verbs matmul_verbs();
 Verbs optim_verbs();
 Verbs pool_verbs();
+Verbs random_verbs();
+Verbs reduce_verbs();
 Verbs softmax_verbs();
 
 namespace {
@@ -66,9 +69,12 @@ py::dict verbs(const py::dict& reference) {
         for (const auto& family : {
                  conv_verbs,
                  elementwise_verbs,
+                 index_verbs,
                  matmul_verbs,
                  optim_verbs,
                  pool_verbs,
+                 random_verbs,
+                 reduce_verbs,
                  softmax_verbs,
              })
             for (const PyMethodDef& each : family()) all.push_back(each);

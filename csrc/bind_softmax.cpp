@@ -4,58 +4,45 @@
 namespace minidl {
 namespace {
 
-// A contiguous array of the same values with `axis` moved last: the array itself where it is that already.
-struct Lined : Array {
-    Lined(const Array& x, int axis) {
-        PyObject* turned = PyArray_SwapAxes(x.object, axis, x.ndim() - 1);
-        PyObject* copy = turned ? PyArray_FROM_OF(turned, NPY_ARRAY_C_CONTIGUOUS) : nullptr;
-        Py_XDECREF(turned);
-        if (!copy) throw std::bad_alloc();
-        object = reinterpret_cast<PyArrayObject*>(copy);
+// A contiguous array of the same values: the array itself where it is that already.
+struct Contiguous : Array {
+    explicit Contiguous(const Array& x) {
+        object = reinterpret_cast<PyArrayObject*>(PyArray_FROM_OF(reinterpret_cast<PyObject*>(x.object), NPY_ARRAY_C_CONTIGUOUS));
+        if (!object) throw std::bad_alloc();
     }
-    Lined(const Lined&) = delete;
-    ~Lined() { Py_DECREF(object); }
+    Contiguous(const Contiguous&) = delete;
+    ~Contiguous() { Py_DECREF(object); }
 };
 
-// A new array of x's shape, written by run(y, rows, n) in lines along `axis`.
-template <class Run> PyObject* lines(const Array& shape_of, int axis, const Run& run) {
-    const int last = shape_of.ndim() - 1;
-    int64_t shape[MAX_DIMS];
-    for (int d = 0; d <= last; ++d) shape[d] = shape_of.shape(d);
-    std::swap(shape[axis], shape[last]);
-    Result result(shape_of.type(), shape_of.ndim(), shape);
-    const int64_t n = shape[last], size = result.size();
-    if (size > 0) {
-        Unlocked region(size > LARGE / 4);
-        run(result.data<void>(), size / n, n);
-    }
-    if (axis == last) return result.release();
-    PyObject* turned = PyArray_SwapAxes(result.object, axis, last);
-    PyObject* copy = turned ? PyArray_FROM_OF(turned, NPY_ARRAY_C_CONTIGUOUS) : nullptr;
-    Py_XDECREF(turned);
-    return copy;
-}
+// The last axis; over another one, NumPy's loops along the columns are good.
+bool is_last(int64_t axis, const Array& x) { return x.ndim() > 0 && axis == x.ndim() - 1; }
 
 template <Rows1 SoftmaxTable::*name> PyObject* forward(Array x, int64_t axis) {
-    if (axis < 0 || axis >= x.ndim()) return not_mine();
-    const auto kernel = of_type(PICK(softmax_table).*name, x.type());
-    const int at = static_cast<int>(axis);
-    if (at == x.ndim() - 1 && x.contiguous())
-        return lines(x, at, [&](void* y, int64_t rows, int64_t n) { kernel(rows, n, y, x.data<void>()); });
-    const Lined from(x, at);
-    return lines(x, at, [&](void* y, int64_t rows, int64_t n) { kernel(rows, n, y, from.data<void>()); });
+    if (!is_last(axis, x)) return not_mine();
+    Result result(x.type(), x.ndim(), PyArray_DIMS(x.object));
+    if (result.size() > 0) {
+        const Contiguous from(x);
+        const int64_t n = x.shape(x.ndim() - 1);
+        const auto kernel = of_type(PICK(softmax_table).*name, x.type());
+        Unlocked region(x.size() > LARGE / 4);
+        kernel(x.size() / n, n, result.data<void>(), from.data<void>());
+    }
+    return result.release();
 }
 
 template <Rows2 SoftmaxTable::*name> PyObject* backward(Array g, Array y, int64_t axis) {
-    if (axis < 0 || axis >= y.ndim() || g.type() != y.type() || g.ndim() != y.ndim() ||
+    if (!is_last(axis, y) || g.type() != y.type() || g.ndim() != y.ndim() ||
         !PyArray_CompareLists(PyArray_DIMS(g.object), PyArray_DIMS(y.object), y.ndim()))
         return not_mine();
-    const auto kernel = of_type(PICK(softmax_table).*name, y.type());
-    const int at = static_cast<int>(axis);
-    if (at == y.ndim() - 1 && y.contiguous() && g.contiguous())
-        return lines(y, at, [&](void* out, int64_t rows, int64_t n) { kernel(rows, n, out, g.data<void>(), y.data<void>()); });
-    const Lined gs(g, at), ys(y, at);
-    return lines(y, at, [&](void* out, int64_t rows, int64_t n) { kernel(rows, n, out, gs.data<void>(), ys.data<void>()); });
+    Result result(y.type(), y.ndim(), PyArray_DIMS(y.object));
+    if (result.size() > 0) {
+        const Contiguous gs(g), ys(y);
+        const int64_t n = y.shape(y.ndim() - 1);
+        const auto kernel = of_type(PICK(softmax_table).*name, y.type());
+        Unlocked region(y.size() > LARGE / 4);
+        kernel(y.size() / n, n, result.data<void>(), gs.data<void>(), ys.data<void>());
+    }
+    return result.release();
 }
 
 // What the loss and its gradient share. False where the reference must look at it.
@@ -81,7 +68,7 @@ PyObject* cross_entropy(Array x, Int64Array target, std::optional<Array> weight,
     CrossEntropyArguments a;
     if (!describe(a, "cross_entropy", x, target, weight, ignore_index, smoothing)) return not_mine();
     if (!x.contiguous()) {
-        const Lined copy(x, 1);
+        const Contiguous copy(x);
         return cross_entropy(copy, target, weight, ignore_index, smoothing);
     }
     Result losses(x.type(), 1, &a.rows), lse(x.type(), 1, &a.rows);
@@ -105,7 +92,7 @@ PyObject* cross_entropy_gradient(Array g, Array x, Int64Array target, Array lse,
     for (const Array& each : {g, lse})
         if (each.ndim() != 1 || each.shape(0) != a.rows || each.type() != x.type()) return not_mine();
     if (!x.contiguous()) {
-        const Lined copy(x, 1);
+        const Contiguous copy(x);
         return cross_entropy_gradient(g, copy, target, lse, weight, ignore_index, smoothing);
     }
     Result gradient(x.type(), 2, PyArray_DIMS(x.object));

@@ -40,7 +40,7 @@ template <class T> ALWAYS_INLINE T ceil_of(T x) { if constexpr (sizeof(T) == 4) 
 MAP(Copy, GRAIN, x);
 MAP(Neg, GRAIN, -x);
 MAP(Abs, GRAIN, magnitude(x));
-MAP(Sign, GRAIN, x > 0 ? T(1) : x < 0 ? T(-1) : T(0));   // of NaN: 0, as PyTorch
+MAP(Sign, GRAIN, x > 0 ? T(1) : x < 0 ? T(-1) : T(0));   // 0 at NaN, as the reference
 MAP(Square, GRAIN, x * x);
 MAP(Cube, GRAIN, x * x * x);
 MAP(Sqrt, GRAIN, square_root(x));

@@ -48,7 +48,6 @@ template <class T, class F> ALWAYS_INLINE T across(vector<T> v, F f) {
     return v[0];
 }
 struct Plus { template <class V> ALWAYS_INLINE V operator()(V a, V b) const { return a + b; } };
-struct Larger { template <class V> ALWAYS_INLINE V operator()(V a, V b) const { return larger_of(a, b); } };
 
 }  // namespace
 }  // namespace minidl::ISA

@@ -33,13 +33,14 @@ template <class T> ALWAYS_INLINE void write_row(T* y, int64_t n, const T* end, i
 constexpr double INF = __builtin_inf();
 
 template <class T> ALWAYS_INLINE T top_of_row(const T* x, int64_t n, const T* end) {
+    // A NaN is passed over: it comes back in the sum.
     vector<T> top = splat<T>(static_cast<T>(-INF));
-    read_row<T>(x, n, end, static_cast<T>(-INF), [&](vector<T> v, int64_t) { top = larger_of(v, top); });
-    return across<T>(top, Larger{});
+    read_row<T>(x, n, end, static_cast<T>(-INF), [&](vector<T> v, int64_t) { top = v > top ? v : top; });
+    return across<T>(top, [](auto a, auto b) { return a > b ? a : b; });
 }
 template <class T> ALWAYS_INLINE T sum_of_exps(const T* x, int64_t n, const T* end, T top) {
     vector<T> sum{};
-    read_row<T>(x, n, end, static_cast<T>(-INF), [&](vector<T> v, int64_t) { sum += exp(v - top); });
+    read_row<T>(x, n, end, static_cast<T>(-INF), [&](vector<T> v, int64_t) { sum += quick_exp(v - top); });
     return across<T>(sum, Plus{});
 }
 
@@ -54,14 +55,14 @@ template <class T> void softmax(int64_t rows, int64_t n, void* y_, const void* x
             const T top = top_of_row(from, n, x_end);
             vector<T> sums{};
             read_row<T>(from, n, x_end, static_cast<T>(-INF), [&](vector<T> v, int64_t i) {
-                const vector<T> e = exp(v - top);
+                const vector<T> e = quick_exp(v - top);
                 sums += e;
                 if (n > vec<T>::size) write_row(to, n, y_end, i, e);
-                else store_part(to, n, y_end, e / across<T>(e, Plus{}));   // a row of one vector never leaves the registers
+                else store_part(to, n, y_end, e * (1 / across<T>(e, Plus{})));   // a row of one vector never leaves the registers
             });
             if (n <= vec<T>::size) continue;
-            const T sum = across<T>(sums, Plus{});
-            for (int64_t i = 0; i < n; ++i) to[i] /= sum;
+            const T scale = 1 / across<T>(sums, Plus{});
+            for (int64_t i = 0; i < n; ++i) to[i] *= scale;
         }
     });
 }
@@ -113,7 +114,7 @@ template <class T> void log_softmax_gradient(int64_t rows, int64_t n, void* out_
             const T sum = across<T>(sums, Plus{});
             read_row<T>(gs, n, g_end, T(0), [&](vector<T> v, int64_t i) {
                 const vector<T> logs = i + vec<T>::size <= n ? load(ys + i) : load_part(ys + i, n - i, y_end, T(0));
-                write_row<T>(out + row * n, n, out_end, i, v - exp(logs) * sum);
+                write_row<T>(out + row * n, n, out_end, i, v - quick_exp(logs) * sum);
             });
         }
     });

@@ -4,6 +4,7 @@ awkward sizes and layouts, both types, NaN and infinities, any number of threads
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import subprocess
@@ -186,6 +187,78 @@ def test_pow(dtype: type) -> None:
             np.testing.assert_array_equal(native.pow(2.0, x), np.power(2.0, x))
 
 
+# ------------------------------------------------------------------------------------------------ reductions
+
+
+def axes_of(ndim: int) -> Iterator[tuple[int, ...]]:
+    for k in range(ndim + 1):
+        yield from itertools.combinations(range(ndim), k)
+
+
+REDUCED = [(), (1,), (7,), (16,), (1000,), (3, 5), (128, 10), (31, 70), (4, 1, 9), (2, 3, 4, 5), (5, 4, 7, 7), (3, 0, 2), (1, 1)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("verb", ["sum", "mean", "prod", "amax", "amin", "var", "logsumexp"])
+def test_reductions(verb: str, dtype: type) -> None:
+    # NumPy multiplies one after the other: each of a thousand factors adds its rounding.
+    tolerance = {"rtol": (100 if verb == "prod" else 20) * resolution(dtype), "atol": 20 * resolution(dtype)}
+    for shape in REDUCED:
+        x = numbers(shape, dtype)
+        for y in layouts(np.asarray(x + 1.5) if verb in ("sum", "mean") else np.asarray(1 + x / 100) if verb == "prod" else x):
+            for axes in axes_of(x.ndim):
+                empty = verb in ("amax", "amin") and 0 in [shape[a] for a in axes]
+                for keepdims in (False, True):
+                    options = (1.0, keepdims) if verb == "var" else (keepdims,)
+                    if empty:
+                        with pytest.raises(ValueError):
+                            getattr(native, verb)(y, axes, *options)
+                    else:
+                        check(verb, y, axes, *options, **({} if verb in ("amax", "amin") else tolerance))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("verb", ["argmax", "argmin"])
+def test_arg_reductions(verb: str, dtype: type) -> None:
+    for shape in REDUCED:
+        if 0 in shape or not shape:
+            continue
+        for special in (False, True):
+            for x in layouts(np.asarray(np.round(numbers(shape, dtype, special=special)))):  # many ties
+                for axis in range(x.ndim):
+                    for keepdims in (False, True):
+                        check(verb, x, axis, keepdims)
+    with pytest.raises(ValueError):
+        getattr(native, verb)(np.zeros((2, 0), dtype), 1, False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(3,), (33,), (70_000,), (9, 33), (300, 10), (5, 300, 3)])
+def test_reductions_of_special_values(shape: tuple[int, ...], dtype: type) -> None:
+    for value in (math.nan, math.inf, -math.inf):
+        for at in (0, -1):
+            x = numbers(shape, dtype)
+            x.reshape(-1)[at] = value
+            for axes in axes_of(x.ndim):
+                for verb in ("sum", "mean", "amax", "amin", "logsumexp"):
+                    check(verb, x, axes, False, rtol=1e-4, atol=1e-4)
+                with np.errstate(invalid="ignore"):
+                    check("var", x, axes, 0.0, False, rtol=1e-4, atol=1e-4)
+    check("sum", np.array([math.inf, -math.inf, 1], dtype), (0,), False)
+    check("logsumexp", np.full((2, 9), -math.inf, dtype), (1,), True)
+    check("logsumexp", np.full(20, 1e4, dtype), (0,), True, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape, axes", [((1_000_003,), (0,)), ((40_000, 30), (0,)), ((3, 100_000), (1,)), ((1, 70, 50, 60), (1, 3)), ((64, 16, 28, 28), (0, 2, 3))])
+def test_large_sums_are_as_accurate_as_numpys(shape: tuple[int, ...], axes: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).random(shape, dtype=np.float32)
+    exact = x.sum(axis=axes, dtype=np.float64)
+    ours, numpys = (float(np.abs(f(x) - exact).max()) for f in (lambda x: native.sum(x, axes, False), lambda x: np.sum(x, axis=axes)))
+    assert ours <= max(numpys, np.spacing(np.float32(exact.max())))
+    far = x.astype(np.float64) + 1e6  # a mean far from 0 must not spoil the variance
+    np.testing.assert_allclose(native.var(far, axes, 0.0, False), x.var(axis=axes, dtype=np.float64), rtol=1e-6)
+
+
 # --------------------------------------------------------------------------------- softmax and cross-entropy
 
 MATRICES = [(1, 1), (3, 2), (4, 10), (128, 10), (7, 16), (5, 17), (6, 31), (9, 32), (2, 65), (3, 1000), (0, 5), (4, 0)]
@@ -197,6 +270,9 @@ def test_softmax(dtype: type) -> None:
     for shape in [*MATRICES, (5,), (2, 3, 4), (3, 1, 7, 2)]:
         for x in layouts(numbers(shape, dtype, 1)):
             for axis in range(x.ndim):
+                if axis < x.ndim - 1:  # the reference's
+                    np.testing.assert_array_equal(native.softmax(x, axis), reference.softmax(x, axis))
+                    continue
                 check("softmax", x, axis, **tolerance)
                 check("log_softmax", x, axis, rtol=8 * resolution(dtype), atol=16 * resolution(dtype))
                 y = np.ascontiguousarray(reference.softmax(x, axis))
@@ -293,6 +369,56 @@ def test_steps_leave_to_the_reference_what_they_cannot_walk() -> None:
         native.sgd_step([np.ones(3)], [np.ones(4)], None, 0.5, 0.0, 0.0, 0.0, False, False)
 
 
+# -------------------------------------------------------------------------------- random numbers and indexing
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**63 + 5, 2**64 - 1])
+def test_random_numbers(seed: int) -> None:
+    for offset in (0, 1, 2, 3, 2**33 + 1):
+        for count in (0, 1, 3, 4, 5, 255, 256, 257, 20_001):
+            check("philox", seed, offset, count)
+            for dtype in (np.float32, np.dtype(np.float64)):
+                check("uniform", seed, offset, count, dtype)
+            check("normal", seed, offset, count, np.float32, rtol=resolution(np.float32))
+            check("normal", seed, offset, count, np.dtype("float64"), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gather_and_scatter_add(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    for shape, smaller in [((5,), (3,)), ((4, 6), (4, 6)), ((4, 6), (3, 9)), ((3, 4, 5), (2, 4, 5)), ((300, 70), (300, 70)), ((3, 0), (3, 0))]:
+        for axis in range(len(shape)):
+            size = tuple(min(n, m) if d != axis else m for d, (n, m) in enumerate(zip(shape, smaller, strict=True)))
+            index = rng.integers(0, max(shape[axis], 1), size)
+            src = numbers(tuple(n + d for d, n in enumerate(size)), dtype, 1)
+            for x in layouts(numbers(shape, dtype)):
+                for i in (index, index[::-1], np.asfortranarray(index)):
+                    check("gather", x, axis, i)
+                    check("scatter_add", x, axis, i, src)
+                    check("scatter_add", x, axis, i, np.asfortranarray(src))
+    for bad in (-1, 5):
+        with pytest.raises(ValueError, match=f"gather: index holds {bad}, but there are 5 places"):
+            native.gather(np.zeros(5, dtype), 0, np.array([0, bad]))
+        with pytest.raises(ValueError, match="scatter_add: index"):
+            native.scatter_add(np.zeros(5, dtype), 0, np.array([0, bad]), np.zeros(2, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    for rows, width, size in [(1, 1, ()), (7, 5, (3,)), (65, 128, (12, 64)), (10, 0, (4,)), (40, 33, (0,)), (30, 300, (2, 3, 40))]:
+        index = rng.integers(0, rows, size)
+        for w in layouts(numbers((rows, width), dtype)):
+            check("take_rows", w, index)
+        for g in (numbers((*size, width), dtype), numbers((width, *size[::-1]), dtype).T, np.broadcast_to(dtype(0.1), (*size, width))):
+            np.testing.assert_array_equal(native.add_rows((rows, width), index, g), reference.add_rows((rows, width), index, g))
+    for bad in (-1, 4):
+        with pytest.raises(ValueError, match=f"take_rows: index holds {bad}, but there are 4 places: use 0 to 3"):
+            native.take_rows(np.zeros((4, 2), dtype), np.array([bad]))
+        with pytest.raises(ValueError, match="add_rows: index"):
+            native.add_rows((4, 2), np.array([bad]), np.zeros((1, 2), dtype))
+
+
 # ------------------------------------------------------------------------------- threads and instruction sets
 
 
@@ -302,10 +428,19 @@ def workload() -> list[Array]:
     for dtype in DTYPES:
         x, y = numbers((300, 517), dtype, 1), numbers((300, 517), dtype, 2)
         found += [native.add(x, y), native.mul(x.T, y.T), native.gt(x, y), native.where(x > y, x, 0.0), native.exp(x), native.add(x, y[0])]
-        found += [native.softmax(x, 1), native.log_softmax(x, 0), native.softmax_gradient(x, y, 1)]
+        found += [native.softmax(x, 1), native.log_softmax(x, 1), native.softmax_gradient(x, y, 1)]
+        for axes in ((0,), (1,), (0, 1)):
+            found += [native.sum(x, axes, False), native.amax(x.T, axes, False), native.var(x, axes, 1.0, False), native.logsumexp(x, axes, True)]
+        flat = np.tile(x.reshape(-1), 3)
+        found += [native.sum(flat, (0,), False), native.sum(flat.reshape(-1, 3), (0,), False), native.argmax(x, 1, False)]
         target = np.arange(300)
         losses, lse = native.cross_entropy(x, target, None, -100, 0.1)
         found += [losses, lse, native.cross_entropy_gradient(losses, x, target, lse, None, -100, 0.1)]
+        index = np.random.default_rng(0).integers(0, 300, (1000,))
+        rows = native.take_rows(x, index)
+        found += [rows, native.add_rows((300, 517), index, rows), native.uniform(5, 3, 50_000, dtype), native.normal(5, 3, 50_001, dtype)]
+        places = np.random.default_rng(0).integers(0, 300, (300, 517))
+        found += [native.gather(x, 0, places), native.scatter_add(x, 0, places, y)]
         w, m, v = x.copy(), y.copy(), y * y
         native.adam_step([w, w[0].copy()], [y, y[0]], [m, m[0].copy()], [v, v[0].copy()], 3, 0.1, 0.9, 0.99, 1e-8, 0.1, False)
         found += [w, m, v]

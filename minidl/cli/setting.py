@@ -27,7 +27,7 @@ RECIPES: dict[tuple[str, str], Settings] = {
     ("digits", "mlp"): {"epochs": 30, "batch_size": 32, "dropout": 0.2},
     ("digits", "linear"): {"epochs": 40, "batch_size": 32},
     ("mnist", "linear"): {"epochs": 15, "batch_size": 128},
-    ("mnist", "mlp"): {"epochs": 20, "batch_size": 128, "dropout": 0.2},
+    ("mnist", "mlp"): {"epochs": 20, "batch_size": 128, "dropout": 0.2, "augment_shift": 1},
     ("mnist", "cnn"): {"epochs": 12, "batch_size": 64, "dropout": 0.25, "augment_shift": 2},
     ("mnist", "lenet5"): {"epochs": 15, "batch_size": 64},
 }

@@ -1,0 +1,56 @@
+#include "bind.h"
+#include "random.h"
+
+namespace minidl {
+
+struct Word { uint64_t value; };     // 0 <= value < 2^64
+struct NumberType { int value; };    // NPY_FLOAT or NPY_DOUBLE, from a dtype or what stands for one
+
+bool load(PyObject* o, Word& x) {
+    if (!PyLong_Check(o)) return false;
+    x.value = PyLong_AsUnsignedLongLong(o);
+    return !(x.value == static_cast<uint64_t>(-1) && PyErr_Occurred()) || (PyErr_Clear(), false);
+}
+bool load(PyObject* o, NumberType& x) {
+    PyArray_Descr* dtype = nullptr;
+    if (o == Py_None || !PyArray_DescrConverter(o, &dtype)) return PyErr_Clear(), false;
+    const bool native = PyArray_ISNBO(dtype->byteorder);
+    x.value = dtype->type_num;
+    Py_DECREF(dtype);
+    return native && is_float(x.value);
+}
+
+namespace {
+
+bool fits(Word offset, int64_t count) {   // so many words never wrap around
+    return count >= 0 && count < (int64_t{1} << 60) && offset.value < (uint64_t{1} << 63);
+}
+
+PyObject* philox(Word seed, Word offset, int64_t count) {
+    if (!fits(offset, count)) return not_mine();
+    Result result(NPY_UINT32, 1, &count);
+    Unlocked region(count > LARGE / 8);
+    PICK(random).philox(seed.value, offset.value, count, result.data<uint32_t>());
+    return result.release();
+}
+
+template <auto RandomTable::*name> PyObject* draw(Word seed, Word offset, int64_t count, NumberType type) {
+    if (!fits(offset, count)) return not_mine();
+    Result result(type.value, 1, &count);
+    const auto kernel = of_type(PICK(random).*name, type.value);
+    Unlocked region(count > LARGE / 16);
+    kernel(seed.value, offset.value, count, result.data<void>());
+    return result.release();
+}
+
+}  // namespace
+
+Verbs random_verbs() {
+    return {
+        verb<philox>("philox"),
+        verb<draw<&RandomTable::uniform>>("uniform"),
+        verb<draw<&RandomTable::normal>>("normal"),
+    };
+}
+
+}  // namespace minidl

@@ -1,0 +1,320 @@
+// Reductions: out[kept] = Σ[reduced] f(x[kept, reduced]), and products, largest and smallest
+//
+//     lines (the reduced elements of one result lie side by side, or nothing does):
+//         for each result, for each run of its elements: 4 vectors of partial results, in the end added across
+//     columns (results lie side by side):
+//         for each block of columns: one vector of partial results a column vector, over all rows
+//
+// Partial results are folded into a total every few elements; a sum's total carries along what rounding loses (Knuth's two-sum), so that a sum's
+// error does not grow with the number of elements beyond that of a few. Work is cut by size; each piece leaves a total, and these are folded in order.
+#include "reduce.h"
+
+#include "lanes.h"
+
+namespace minidl::ISA {
+namespace {
+
+constexpr int64_t GRAIN = 32768;   // elements
+constexpr int FOLD = 32;           // steps between folds
+constexpr int64_t CHUNK = 128;     // elements
+
+// ---- what is reduced, and how -------------------------------------------------------------------------------------------
+
+// V: a vector or a number. A total is a pair: value and correction.
+template <class V> struct Total { V value, lost; };
+
+struct Sum {
+    template <class T> static constexpr T identity = 0;
+    template <class V> static ALWAYS_INLINE V step(V a, V b) { return a + b; }
+    template <class V> static ALWAYS_INLINE void fold(Total<V>& total, V x) {
+        const V sum = total.value + x, part = sum - total.value;
+        total.lost += (total.value - (sum - part)) + (x - part);
+        total.value = sum;
+    }
+    template <class T> static ALWAYS_INLINE T result(Total<T> total) {
+        const T sum = total.value + total.lost;
+        return sum == sum ? sum : total.value;   // beside an infinity, what was lost is NaN
+    }
+};
+template <class Self> struct Simple {   // nothing is lost
+    template <class V> static ALWAYS_INLINE void fold(Total<V>& total, V x) { total.value = Self::step(total.value, x); }
+    template <class T> static ALWAYS_INLINE T result(Total<T> total) { return total.value; }
+};
+struct Product : Simple<Product> {
+    template <class T> static constexpr T identity = 1;
+    template <class V> static ALWAYS_INLINE V step(V a, V b) { return a * b; }
+};
+struct Largest : Simple<Largest> {
+    template <class T> static constexpr T identity = -__builtin_inf();
+    template <class V> static ALWAYS_INLINE V step(V a, V b) { return larger_of(b, a); }
+};
+struct Smallest : Simple<Smallest> {
+    template <class T> static constexpr T identity = __builtin_inf();
+    template <class V> static ALWAYS_INLINE V step(V a, V b) { return smaller_of(b, a); }
+};
+
+// f(x, center); `hole` stands in for what is not there.
+template <class Op> struct Itself {
+    static constexpr bool centered = false;
+    template <class T> static ALWAYS_INLINE T hole(T) { return Op::template identity<T>; }
+    template <class V> static ALWAYS_INLINE V of(V x, V) { return x; }
+};
+struct SquareFrom {
+    static constexpr bool centered = true;
+    template <class T> static ALWAYS_INLINE T hole(T center) { return center; }
+    template <class V> static ALWAYS_INLINE V of(V x, V center) { return (x - center) * (x - center); }
+};
+struct ExpFrom {
+    static constexpr bool centered = true;
+    template <class T> static ALWAYS_INLINE T hole(T) { return -__builtin_inf(); }
+    template <class V> static ALWAYS_INLINE V of(V x, V center) { return quick_exp(x - center); }
+};
+
+// ---- walking the reduced dimensions: runs of the last one ---------------------------------------------------------------
+
+struct Runs {
+    const Nest<1>& nest;
+    int64_t index[MAX_DIMS], offset = 0;
+
+    ALWAYS_INLINE Runs(const Nest<1>& nest, int64_t run) : nest(nest) {
+        for (int d = nest.ndim - 2; d >= 0; --d) {
+            index[d] = run % nest.shape[d];
+            run /= nest.shape[d];
+            offset += index[d] * nest.stride[0][d];
+        }
+    }
+    ALWAYS_INLINE void next() {
+        for (int d = nest.ndim - 2; d >= 0; --d) {
+            offset += nest.stride[0][d];
+            if (++index[d] < nest.shape[d]) return;
+            offset -= index[d] * nest.stride[0][d];
+            index[d] = 0;
+        }
+    }
+};
+ALWAYS_INLINE int64_t count_runs(const Nest<1>& nest) {
+    int64_t runs = 1;
+    for (int d = 0; d < nest.ndim - 1; ++d) runs *= nest.shape[d];
+    return runs;
+}
+// Where result i lies in out and in x.
+ALWAYS_INLINE void place(const Nest<2>& kept, int dims, int64_t i, int64_t (&offset)[2]) {
+    offset[0] = offset[1] = 0;
+    for (int d = dims - 1; d >= 0; --d) {
+        const int64_t at = i % kept.shape[d];
+        i /= kept.shape[d];
+        for (int k = 0; k < 2; ++k) offset[k] += at * kept.stride[k][d];
+    }
+}
+
+// ---- lines ------------------------------------------------------------------------------------------------------------
+
+// Elements [begin, end) of `count` runs from run `first` on, steps of `step` apart.
+template <class T, class Op, class Map, bool UNIT>
+ALWAYS_INLINE Total<T> reduce_runs(const T* x, const Nest<1>& nest, int64_t first, int64_t count, int64_t begin, int64_t end, const T* limit, T center) {
+    constexpr int W = vec<T>::size;
+    if (count == 1 && end - begin <= 4) {   // less than half a vector is sooner done one by one
+        const T* p = x + Runs(nest, first).offset;
+        T some = Op::template identity<T>;
+        for (int64_t i = begin; i < end; ++i) some = Op::step(some, Map::of(p[i * nest.stride[0][nest.ndim - 1]], center));
+        return {some, 0};
+    }
+    const vector<T> identity = splat<T>(Op::template identity<T>), c = splat<T>(center);
+    const T hole = Map::template hole<T>(center);
+    const int64_t step = nest.stride[0][nest.ndim - 1];
+    vector<T> part[4] = {identity, identity, identity, identity};
+    Total<vector<T>> total = {identity, vector<T>{}};
+    int steps = 0;
+    const auto fold = [&] {
+        Op::fold(total, Op::step(Op::step(part[0], part[1]), Op::step(part[2], part[3])));
+        for (auto& each : part) each = identity;
+        steps = 0;
+    };
+    const auto read = [&](const T* p, int64_t n) {
+        if constexpr (UNIT) return n >= W ? load(p) : load_part(p, n, limit, hole);
+        else {
+            vector<T> v = splat<T>(hole);
+            for (int i = 0; i < W && i < n; ++i) v[i] = p[i * step];
+            return v;
+        }
+    };
+    Runs runs(nest, first);
+    for (int64_t run = 0; run < count; ++run, runs.next()) {
+        const T* p = x + runs.offset;
+        int64_t i = begin;
+        for (; i + 4 * W <= end; i += 4 * W) {
+            for (int k = 0; k < 4; ++k) part[k] = Op::step(part[k], Map::of(read(p + (i + k * W) * step, W), c));
+            if (++steps == FOLD) fold();
+        }
+        for (int k = 0; i < end; i += W, k = (k + 1) % 4) part[k] = Op::step(part[k], Map::of(read(p + i * step, end - i), c));
+        if (++steps >= FOLD) fold();
+    }
+    fold();
+    Total<T> result = {across<T>(total.value, [](auto a, auto b) { return Op::step(a, b); }), across<T>(total.lost, Plus{})};
+    return result;
+}
+
+template <class T, class Op, class Map, bool UNIT> NOINLINE bool lines(const ReduceArguments& a) {
+    T* out = static_cast<T*>(a.kept.data[0]);
+    const T *x = static_cast<const T*>(a.kept.data[1]), *center = static_cast<const T*>(a.center), *limit = static_cast<const T*>(a.end);
+    int64_t results = 1;
+    for (int d = 0; d < a.kept.ndim; ++d) results *= a.kept.shape[d];
+    const int64_t n = a.reduced.shape[a.reduced.ndim - 1], runs = count_runs(a.reduced);
+    const int64_t cut = n > 2 * GRAIN ? GRAIN : n, parts = pieces(n, cut);                   // of a run
+    const int64_t together = larger(1, GRAIN / cut), units = pieces(runs, together) * parts;   // of a result
+    Total<T>* partial = nullptr;
+    if (units > 1 && !(partial = static_cast<Total<T>*>(workspace(0, results * units * sizeof(Total<T>))))) return false;
+    parallel_for(results * units, units > 1 ? 1 : larger(1, GRAIN / (n * runs)), [=, &a](int64_t begin, int64_t stop) {
+        for (int64_t task = begin; task < stop; ++task) {
+            const int64_t result = task / units, unit = task % units, first = unit / parts * together, from = unit % parts * cut;
+            int64_t offset[2];
+            place(a.kept, a.kept.ndim, result, offset);
+            const Total<T> total = reduce_runs<T, Op, Map, UNIT>(x + offset[1], a.reduced, first, smaller(together, runs - first), from,
+                                                                 smaller(n, from + cut), limit, Map::centered ? center[offset[0]] : 0);
+            if (units > 1) partial[task] = total;
+            else out[offset[0]] = Op::result(total);
+        }
+    });
+    if (units > 1)
+        for (int64_t result = 0; result < results; ++result) {
+            Total<T> total = partial[result * units];
+            for (int64_t unit = 1; unit < units; ++unit) {
+                Op::fold(total, partial[result * units + unit].value);
+                total.lost += partial[result * units + unit].lost;
+            }
+            int64_t offset[2];
+            place(a.kept, a.kept.ndim, result, offset);
+            out[offset[0]] = Op::result(total);
+        }
+    return true;
+}
+
+// ---- columns ----------------------------------------------------------------------------------------------------------
+
+// VECTORS column vectors from x on, the last of `width` columns, over `count` rows from `first` on.
+template <class T, class Op, class Map, int VECTORS>
+ALWAYS_INLINE void reduce_rows(const T* x, const Nest<1>& nest, int64_t first, int64_t count, int64_t width, const T* limit, const T* center,
+                               Total<T>* result) {
+    constexpr int W = vec<T>::size;
+    const vector<T> identity = splat<T>(Op::template identity<T>);
+    vector<T> part[VECTORS], c[VECTORS] = {};
+    Total<vector<T>> total[VECTORS];
+    for (int k = 0; k < VECTORS; ++k) {
+        part[k] = identity;
+        total[k] = {identity, vector<T>{}};
+        if constexpr (Map::centered) c[k] = k < VECTORS - 1 || width == W ? load(center + k * W) : load_part(center + k * W, width, center, T(0));
+    }
+    const int64_t n = nest.shape[nest.ndim - 1], step = nest.stride[0][nest.ndim - 1];
+    int64_t run = first / n, i = first % n;
+    Runs runs(nest, run);
+    while (count > 0) {
+        const int64_t stop = smaller(n, i + smaller(count, FOLD));
+        count -= stop - i;
+        for (; i < stop; ++i) {
+            const T* p = x + runs.offset + i * step;
+            for (int k = 0; k < VECTORS; ++k) {
+                const vector<T> v = k < VECTORS - 1 || width == W ? load(p + k * W) : load_part(p + k * W, width, limit, T(0));
+                part[k] = Op::step(part[k], Map::of(v, c[k]));
+            }
+        }
+        for (int k = 0; k < VECTORS; ++k) {
+            Op::fold(total[k], part[k]);
+            part[k] = identity;
+        }
+        if (i == n) i = 0, runs.next();
+    }
+    for (int k = 0; k < VECTORS; ++k)
+        for (int j = 0; j < W && (k < VECTORS - 1 || j < width); ++j) result[k * W + j] = {total[k].value[j], total[k].lost[j]};
+}
+
+template <class T, class Op, class Map> NOINLINE bool columns(const ReduceArguments& a) {
+    constexpr int W = vec<T>::size;
+    T* out = static_cast<T*>(a.kept.data[0]);
+    const T *x = static_cast<const T*>(a.kept.data[1]), *center = static_cast<const T*>(a.center), *limit = static_cast<const T*>(a.end);
+    const int outer = a.kept.ndim - 1;
+    int64_t blocks = 1;
+    for (int d = 0; d < outer; ++d) blocks *= a.kept.shape[d];
+    const int64_t n = a.kept.shape[outer], rows = count_runs(a.reduced) * a.reduced.shape[a.reduced.ndim - 1];
+    const int64_t width = smaller(n, larger(4 * W, GRAIN / smaller(rows, 64) / W * W)), parts = pieces(n, width);   // columns of a task
+    const int64_t height = larger(2 * FOLD, GRAIN / width), units = pieces(rows, height);                            // rows of a task
+    Total<T>* partial = nullptr;
+    if (units > 1 && !(partial = static_cast<Total<T>*>(workspace(0, blocks * units * n * sizeof(Total<T>))))) return false;
+    parallel_for(blocks * units * parts, larger(1, GRAIN / (width * smaller(rows, height))), [=, &a](int64_t begin, int64_t stop) {
+        for (int64_t task = begin; task < stop; ++task) {
+            const int64_t block = task / (units * parts), unit = task / parts % units, from = task % parts * width;
+            const int64_t first = unit * height, count = smaller(height, rows - first), end = smaller(n, from + width);
+            int64_t offset[2];
+            place(a.kept, outer, block, offset);
+            for (int64_t column = from; column < end;) {
+                Total<T> local[4 * W];
+                Total<T>* result = units > 1 ? partial + (block * units + unit) * n + column : local;
+                const T *p = x + offset[1] + column, *c = Map::centered ? center + offset[0] + column : nullptr;
+                const int64_t rest = end - column, done = rest >= 4 * W ? 4 * W : smaller(rest, W);
+                if (done > W) reduce_rows<T, Op, Map, 4>(p, a.reduced, first, count, W, limit, c, result);
+                else reduce_rows<T, Op, Map, 1>(p, a.reduced, first, count, done, limit, c, result);
+                if (units == 1) for (int64_t j = 0; j < done; ++j) out[offset[0] + column + j] = Op::result(result[j]);
+                column += done;
+            }
+        }
+    });
+    if (units > 1)
+        parallel_for(blocks * n, larger(1, GRAIN / units), [=, &a](int64_t begin, int64_t stop) {
+            for (int64_t i = begin; i < stop; ++i) {
+                const Total<T>* from = partial + i / n * units * n + i % n;
+                Total<T> total = from[0];
+                for (int64_t unit = 1; unit < units; ++unit) {
+                    Op::fold(total, from[unit * n].value);
+                    total.lost += from[unit * n].lost;
+                }
+                int64_t offset[2];
+                place(a.kept, outer, i / n, offset);
+                out[offset[0] + i % n] = Op::result(total);
+            }
+        });
+    return true;
+}
+
+template <class T, class Op, class Map> bool reduction(const ReduceArguments& a) {
+    if (a.reduced.stride[0][a.reduced.ndim - 1] == 1) return lines<T, Op, Map, true>(a);
+    const int last = a.kept.ndim - 1;
+    if (a.kept.stride[1][last] == 1 && a.kept.stride[0][last] == 1) return columns<T, Op, Map>(a);
+    return lines<T, Op, Map, false>(a);
+}
+template <class Op, class Map = Itself<Op>> constexpr Reduce REDUCTION = {reduction<float, Op, Map>, reduction<double, Op, Map>};
+
+// ---- the place of the largest and the smallest --------------------------------------------------------------------------
+
+template <class T, class Op> void arg(const ReduceArguments& a) {
+    int64_t results = 1;
+    for (int d = 0; d < a.kept.ndim; ++d) results *= a.kept.shape[d];
+    const int64_t n = a.reduced.shape[0], step = a.reduced.stride[0][0];
+    const T *x = static_cast<const T*>(a.kept.data[1]), *limit = static_cast<const T*>(a.end);
+    parallel_for(results, larger(1, GRAIN / n), [=, &a](int64_t begin, int64_t stop) {
+        for (int64_t i = begin; i < stop; ++i) {
+            int64_t offset[2];
+            place(a.kept, a.kept.ndim, i, offset);
+            const T* p = x + offset[1];
+            const T best = step == 1 ? reduce_runs<T, Op, Itself<Op>, true>(p, a.reduced, 0, 1, 0, n, limit, 0).value
+                                     : reduce_runs<T, Op, Itself<Op>, false>(p, a.reduced, 0, 1, 0, n, limit, 0).value;
+            const auto is_best = [=](int64_t j) { return p[j * step] == best || p[j * step] != p[j * step]; };   // a NaN would be the best
+            int64_t at = 0;
+            if (step == 1)
+                for (int hits = 0; at + CHUNK <= n; at += CHUNK) {   // chunks without it, in vectors
+                    for (int64_t j = at; j < at + CHUNK; ++j) hits += (p[j] == best) | (p[j] != p[j]);
+                    if (hits) break;
+                }
+            while (!is_best(at)) ++at;
+            static_cast<int64_t*>(a.kept.data[0])[offset[0]] = at;
+        }
+    });
+}
+
+}  // namespace
+
+constexpr ReduceTable reduce = {
+    .sum = REDUCTION<Sum>, .prod = REDUCTION<Product>, .amax = REDUCTION<Largest>, .amin = REDUCTION<Smallest>,
+    .squares = REDUCTION<Sum, SquareFrom>, .exps = REDUCTION<Sum, ExpFrom>,
+    .argmax = {arg<float, Largest>, arg<double, Largest>}, .argmin = {arg<float, Smallest>, arg<double, Smallest>},
+};
+
+}  // namespace minidl::ISA
