@@ -7,6 +7,7 @@ import io
 import keyword
 import tokenize
 from html import escape
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +46,17 @@ class Source:
 
 def coloured(source: str) -> str:
     """Python as HTML, with colours for keywords, texts, numbers and comments."""
-    lines = source.splitlines(keepends=True)
+    starts = [0, *accumulate(map(len, source.splitlines(keepends=True)))]
     parts: list[str] = []
-    row, column = 1, 0
-
-    def between(to_row: int, to_column: int) -> str:
-        if row == to_row:
-            return lines[row - 1][column:to_column]
-        last = lines[to_row - 1][:to_column] if to_row <= len(lines) else ""
-        return "".join([lines[row - 1][column:], *lines[row : to_row - 1], last])
-
+    done = 0
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         colour = _colour(token)
-        if colour:
-            parts += [escape(between(*token.start)), f"<span style='color:{colour}'>{escape(token.string)}</span>"]
-            row, column = token.end
-    return "".join([*parts, escape(between(len(lines) + 1, 0))])
+        if colour:  # by its place in the source: a piece of an f-string has its braces halved in `token.string`
+            begin, end = (starts[row - 1] + column for row, column in (token.start, token.end))
+            begin = max(begin, done)
+            parts += [escape(source[done:begin]), f"<span style='color:{colour}'>{escape(source[begin:end])}</span>"]
+            done = max(end, done)
+    return "".join([*parts, escape(source[done:])])
 
 
 def _colour(token: tokenize.TokenInfo) -> str:
