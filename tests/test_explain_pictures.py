@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
@@ -63,7 +64,11 @@ def test_derivatives_stand_on_the_arrows_as_they_are_written() -> None:
     ("function", "expected"),
     [
         (lambda a, b: a / b, ["G / b", "-G * a / (b * b)"]),
-        (lambda a, b: a - b, ["G", "-G"]),
+        pytest.param(
+            lambda a, b: a - b,
+            ["G", "-G"],
+            marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 does not say where a lambda stands"),
+        ),
         (lambda a, b: minidl.tanh(a), ["G * (1 - Y * Y)"]),
         (lambda a, b: minidl.prod(a), ["derivative(G)"]),
     ],
