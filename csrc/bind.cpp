@@ -18,6 +18,7 @@ Verbs elementwise_verbs();
 Verbs index_verbs();
 Verbs matmul_verbs();
 Verbs optim_verbs();
+Verbs pool_verbs();
 Verbs random_verbs();
 Verbs reduce_verbs();
 Verbs softmax_verbs();
@@ -71,6 +72,7 @@ py::dict verbs(const py::dict& reference) {
                  index_verbs,
                  matmul_verbs,
                  optim_verbs,
+                 pool_verbs,
                  random_verbs,
                  reduce_verbs,
                  softmax_verbs,
