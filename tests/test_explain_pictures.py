@@ -67,7 +67,7 @@ def test_derivatives_stand_on_the_arrows_as_they_are_written() -> None:
         pytest.param(
             lambda a, b: a - b,
             ["G", "-G"],
-            marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 does not say where a lambda stands"),
+            marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 does not place a lambda"),
         ),
         (lambda a, b: minidl.tanh(a), ["G * (1 - Y * Y)"]),
         (lambda a, b: minidl.prod(a), ["derivative(G)"]),
