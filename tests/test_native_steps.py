@@ -116,6 +116,16 @@ def test_adam_step(dtype: type, shapes: list[tuple[int, ...]]) -> None:
             check_step("adam_step", dtype, shapes, 2, step, 1e-3, 0.9, 0.999, 1e-8, decay, decoupled)
 
 
+def test_a_step_takes_both_types_at_once() -> None:
+    def steps(module: Any) -> list[Array]:
+        lists = [[numbers((5, 3), DTYPES[i % 2], 10 * k + i) for i in range(4)] for k in range(3)]
+        module.sgd_step(*lists, 0.1, 0.9, 0.0, 0.01, True, False)
+        return lists[0] + lists[2]
+
+    for got, expected in zip(steps(native), steps(reference), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=8 * resolution(got.dtype), atol=8 * resolution(got.dtype))
+
+
 def test_steps_leave_to_the_reference_what_they_cannot_walk() -> None:
     w, g = np.ones((4, 3), np.float32).T, np.ones((3, 4), np.float32)
     native.sgd_step([w], [g], None, 0.5, 0.0, 0.0, 0.0, False, False)
