@@ -103,7 +103,7 @@ PUBLISHED = [
         Recipe("sgd", 0.1, 25), Recipe("sgd", 0.1, 25, l2=5e-5),
     ]),
     Published("LeNet-5, no distortions", 0.95, "LeCun et al. 1998", {"name": "lenet5"}, "cross-entropy", [
-        Recipe(lr=2e-3, epochs=20, batch_size=64), Recipe("sgd", 0.05, 20, 64, l2=2e-4), Recipe("sgd", 0.05, 20, 64, l2=5e-4),
+        Recipe("adam", 2e-3, 20, 64), Recipe("sgd", 0.05, 20, 64, l2=2e-4), Recipe("sgd", 0.05, 20, 64, l2=5e-4),
     ]),
 ]  # fmt: skip
 COMMANDS = [  # the model's name, and the accuracy that a plain `minidl train --data mnist --model NAME` is to reach

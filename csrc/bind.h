@@ -167,13 +167,9 @@ template <class T> bool load(PyObject* o, std::vector<T>& x) {   // a list or tu
 
 // ---- results -------------------------------------------------------------------------------------------------------
 
-// A new C-contiguous array, its content undefined. Every result comes from here.
-inline PyArrayObject* new_array(int type, int ndim, const int64_t* shape) {
-    static_assert(sizeof(npy_intp) == sizeof(int64_t));
-    PyObject* array = PyArray_SimpleNew(ndim, reinterpret_cast<npy_intp*>(const_cast<int64_t*>(shape)), type);
-    if (!array) throw std::bad_alloc();
-    return reinterpret_cast<PyArrayObject*>(array);
-}
+// A new C-contiguous array, its content undefined. Every result comes from here (bind_blocks.cpp).
+PyArrayObject* new_array(int type, int ndim, const int64_t* shape);
+
 // Owns a result until it is handed over, so that a throw in between leaks nothing.
 struct Result : Array {
     Result(int type, int ndim, const int64_t* shape) { object = new_array(type, ndim, shape); }

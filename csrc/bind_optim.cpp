@@ -8,60 +8,71 @@ namespace {
 
 using Arrays = std::vector<Array>;
 
-// The lists as one long array. `fits` only if they run parallel: the same sizes, one type, contiguous, and writeable but for the gradients.
-struct LongArray : Lists {
-    std::vector<int64_t> starts;
-    std::vector<void*> pointers[4];
-    bool fits = true;
+// Whether the lists run parallel: entry by entry one type and shape, contiguous, and writeable but for the gradients.
+bool parallel(std::initializer_list<const Arrays*> lists) {
+    const Arrays& first = **lists.begin();
+    int k = 0;
+    for (const Arrays* list : lists) {
+        if (list->size() != first.size()) return false;
+        for (size_t i = 0; i < first.size(); ++i) {
+            const Array &a = (*list)[i], &b = first[i];
+            if (a.type() != b.type() || a.ndim() != b.ndim() || !PyArray_CompareLists(PyArray_DIMS(a.object), PyArray_DIMS(b.object), a.ndim()) ||
+                !a.contiguous() || (k != 1 && !PyArray_ISWRITEABLE(a.object)))
+                return false;
+        }
+        ++k;
+    }
+    return true;
+}
 
-    LongArray(std::initializer_list<const Arrays*> lists) {
-        const Arrays& first = **lists.begin();
-        count = static_cast<int64_t>(first.size());
-        starts.resize(count + 1);
-        for (int64_t i = 0; i < count; ++i) starts[i + 1] = starts[i] + first[i].size();
-        start = starts.data();
+// The lists' entries of one type as one long array.
+struct LongArray : Lists {
+    std::vector<int64_t> starts{0};
+    std::vector<void*> pointers[4];
+
+    LongArray(std::initializer_list<const Arrays*> lists, int type) {
         int k = 0;
         for (const Arrays* list : lists) {
-            fits = fits && list->size() == first.size();
-            for (int64_t i = 0; fits && i < count; ++i) {
-                const Array& a = (*list)[i];
-                fits = a.type() == first[0].type() && a.size() == starts[i + 1] - starts[i] && a.ndim() == first[i].ndim() &&
-                       PyArray_CompareLists(PyArray_DIMS(a.object), PyArray_DIMS(first[i].object), a.ndim()) && a.contiguous() &&
-                       (k == 1 || PyArray_ISWRITEABLE(a.object));
+            for (const Array& a : *list) {
+                if (a.type() != type) continue;
+                if (k == 0) starts.push_back(starts.back() + a.size());
                 pointers[k].push_back(a.data<void>());
             }
             data[k] = pointers[k].data();
             ++k;
         }
+        count = static_cast<int64_t>(starts.size()) - 1;
+        start = starts.data();
     }
-    int64_t size() const { return starts[count]; }
+    int64_t size() const { return starts.back(); }
 };
 
-PyObject* sgd_step(Arrays params, Arrays grads, std::optional<Arrays> buffers, double lr, double momentum, double dampening, double weight_decay,
-                   bool nesterov, bool first) {
-    const LongArray all = buffers ? LongArray{&params, &grads, &*buffers} : LongArray{&params, &grads};
-    if (!all.fits) return not_mine();
-    if (all.size() > 0) {
-        const auto kernel = of_type(PICK(optim).sgd, params[0].type());
+template <class Kernel, class Options>
+PyObject* step(const PerType<Kernel>& kernel, std::initializer_list<const Arrays*> lists, const Options& options) {
+    if (!parallel(lists)) return not_mine();
+    for (const int type : {NPY_FLOAT, NPY_DOUBLE}) {
+        const LongArray all(lists, type);
+        if (all.size() == 0) continue;
         Unlocked region(all.size() > LARGE);
-        kernel(all, {lr, momentum, dampening, weight_decay, buffers.has_value(), nesterov, first});
+        of_type(kernel, type)(all, options);
     }
     Py_RETURN_NONE;
 }
 
-PyObject* adam_step(Arrays params, Arrays grads, Arrays m, Arrays v, int64_t step, double lr, double beta1, double beta2, double eps,
+PyObject* sgd_step(Arrays params, Arrays grads, std::optional<Arrays> buffers, double lr, double momentum, double dampening, double weight_decay,
+                   bool nesterov, bool first) {
+    const SgdOptions options{lr, momentum, dampening, weight_decay, buffers.has_value(), nesterov, first};
+    const auto& kernel = PICK(optim).sgd;
+    return buffers ? step(kernel, {&params, &grads, &*buffers}, options) : step(kernel, {&params, &grads}, options);
+}
+
+PyObject* adam_step(Arrays params, Arrays grads, Arrays m, Arrays v, int64_t time, double lr, double beta1, double beta2, double eps,
                     double weight_decay, bool decoupled) {
-    const LongArray all{&params, &grads, &m, &v};
-    if (!all.fits || step < 1) return not_mine();
-    if (all.size() > 0) {
-        const double t = static_cast<double>(step);
-        const AdamOptions options{lr / (1 - std::pow(beta1, t)), decoupled ? 1 - lr * weight_decay : 1, beta1, beta2,
-                                  std::sqrt(1 - std::pow(beta2, t)), eps, decoupled ? 0 : weight_decay};
-        const auto kernel = of_type(PICK(optim).adam, params[0].type());
-        Unlocked region(all.size() > LARGE);
-        kernel(all, options);
-    }
-    Py_RETURN_NONE;
+    if (time < 1) return not_mine();
+    const double t = static_cast<double>(time);
+    const AdamOptions options{lr / (1 - std::pow(beta1, t)), decoupled ? 1 - lr * weight_decay : 1, beta1, beta2,
+                              std::sqrt(1 - std::pow(beta2, t)), eps, decoupled ? 0 : weight_decay};
+    return step(PICK(optim).adam, {&params, &grads, &m, &v}, options);
 }
 
 }  // namespace

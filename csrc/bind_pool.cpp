@@ -44,6 +44,25 @@ PyObject* max_pool2d(Array x, Pair kernel, Pair stride, Pair padding, Pair dilat
     return both;
 }
 
+PyObject* max_pool2d_input(Array g, Int64Array index, Pair size) {
+    if (g.ndim() != 4 || index.ndim() != 4 || !index.contiguous() || size.y < 1 || size.x < 1 || g.size() == 0) return not_mine();
+    for (int d = 0; d < 4; ++d)
+        if (g.shape(d) != index.shape(d)) return not_mine();
+    PoolArguments a;
+    a.in = g.view(), a.places = index.data<int64_t>();
+    a.n = g.shape(0), a.c = g.shape(1), a.p = g.shape(2), a.q = g.shape(3), a.h = size.y, a.w = size.x;
+    const int64_t shape[] = {a.n, a.c, a.h, a.w};
+    Result result(g.type(), 4, shape);
+    a.out = result.data<void>();
+    bool fine;
+    {
+        Unlocked region(a.n * a.c * a.h * a.w > LARGE);
+        fine = of_type(PICK(pool_table).max_pool2d_input, g.type())(a);
+    }
+    if (!fine) throw std::invalid_argument("max_pool2d_input: index holds a place outside the plane of " + std::to_string(a.h) + " x " + std::to_string(a.w));
+    return result.release();
+}
+
 PyObject* avg_pool2d(Array x, Pair kernel, Pair stride, Pair padding, bool ceil_mode, bool count_include_pad) {
     if (x.ndim() != 4) return not_mine();
     PoolArguments a;
@@ -81,6 +100,7 @@ PyObject* avg_pool2d_input(Array g, Pair size, Pair kernel, Pair stride, Pair pa
 Verbs pool_verbs() {
     return {
         verb<max_pool2d>("max_pool2d"),
+        verb<max_pool2d_input>("max_pool2d_input"),
         verb<avg_pool2d>("avg_pool2d"),
         verb<avg_pool2d_input>("avg_pool2d_input"),
     };

@@ -96,13 +96,13 @@ template <class V> ALWAYS_INLINE V exp_of_sum(V x, V small) {
 }
 template <class V> ALWAYS_INLINE V exp(V x) { return exp_of_sum(x, V{}); }
 
-// exp(x) for x <= 88 (double: 709), where denormal results may as well be 0: the terms of a softmax
+// exp(x) where denormal results may as well be 0, and what exceeds exp(88) (double: exp(709)) infinity: the terms of a softmax
 template <class V> ALWAYS_INLINE V quick_exp(V x) {
     using F = Format<number<V>>;
-    constexpr number<V> low = is_double<V> ? -708 : -87;
+    constexpr number<V> low = is_double<V> ? -708 : -87, high = is_double<V> ? 709 : 88;
     const Reduced<V> a = reduce_exp(x, V{});
     const V y = (1 + (a.r + a.r * a.r * rest_of_exp(a.r))) * from_bits<V>((a.n + F::bias) << F::mantissa);
-    return x < low ? V{} : y;
+    return x < low ? V{} : x > high ? all<V>(__builtin_inf()) : y;
 }
 
 template <class V> ALWAYS_INLINE V expm1(V x) {

@@ -1,4 +1,5 @@
 // max_pool2d:       Y[n,c,p,q] = max[r,s] X[n,c,p*stride+r*dilation-padding,q*...]   and where it was; padding never wins, NaN always does
+// max_pool2d_input: ∂X[n,c,i] = Σ[p,q] G[n,c,p,q] where the window's largest was at place i of the plane
 // avg_pool2d:       Y[n,c,p,q] = Σ[r,s] X[n,c,p*stride+r-padding,q*...] / count
 // avg_pool2d_input: ∂X[n,c,h,w] = Σ[p,q] G[n,c,p,q] / count     over the windows that hold h, w
 //
@@ -141,6 +142,25 @@ template <class T> void max_pool2d(const PoolArguments& a) {
     });
 }
 
+template <class T> bool max_pool2d_input(const PoolArguments& a) {
+    const int64_t plane = a.h * a.w, outputs = a.p * a.q;
+    bool fine = true;
+    parallel_for(a.n * a.c, larger(1, WORK / (plane + outputs)), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+            const T* g = static_cast<const T*>(a.in.data) + i / a.c * a.in.stride[0] + i % a.c * a.in.stride[1];
+            const int64_t* place = a.places + i * outputs;
+            T* x = static_cast<T*>(a.out) + i * plane;
+            for (int64_t j = 0; j < plane; ++j) x[j] = 0;
+            for (int64_t p = 0; p < a.p; ++p, place += a.q)
+                for (int64_t q = 0; q < a.q; ++q) {
+                    if (place[q] < 0 || place[q] >= plane) return __atomic_store_n(&fine, false, __ATOMIC_RELAXED);
+                    x[place[q]] += g[p * a.in.stride[2] + q * a.in.stride[3]];
+                }
+        }
+    });
+    return fine;
+}
+
 // Elements that window i of one direction counts.
 ALWAYS_INLINE int64_t window_count(const PoolArguments& a, int axis, int64_t i) {
     const int64_t size = axis ? a.w : a.h, start = i * a.stride[axis] - a.padding[axis], end = smaller(start + a.kernel[axis], size + a.padding[axis]);
@@ -205,6 +225,7 @@ template <class T> bool avg_pool2d_input(const PoolArguments& a) {
 constexpr PoolTable pool_table = {
     .max_pool2d = {max_pool2d<float>, max_pool2d<double>},
     .avg_pool2d = {avg_pool2d<float>, avg_pool2d<double>},
+    .max_pool2d_input = {max_pool2d_input<float>, max_pool2d_input<double>},
     .avg_pool2d_input = {avg_pool2d_input<float>, avg_pool2d_input<double>},
 };
 

@@ -11,10 +11,12 @@ struct PoolArguments {
     View in;              // of any strides
     void* out;            // contiguous
     int64_t* index;       // max: (N, C, P, Q), places in the flattened plane
+    const int64_t* places;   // the same, to read
 };
 
 struct PoolTable {
     PerType<void (*)(const PoolArguments&)> max_pool2d, avg_pool2d;
+    PerType<bool (*)(const PoolArguments&)> max_pool2d_input;   // false: a place lies outside the plane
     PerType<bool (*)(const PoolArguments&)> avg_pool2d_input;   // false: out of memory
 };
 

@@ -191,7 +191,14 @@ def randn(
     return _made(random.normal(_sizes(size, "randn"), _floating(dtype, "randn"), generator), requires_grad, device)
 
 
-def randint(*args: Any, dtype: Any = None, generator: Generator | None = None, size: Any = None) -> Tensor:
+def randint(
+    *args: Any,
+    size: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
     """randint(high, size) or randint(low, high, size): random integers in [low, high)."""
     numbers = list(args) if size is None else [*args, size]
     if len(numbers) == 2:
@@ -202,17 +209,25 @@ def randint(*args: Any, dtype: Any = None, generator: Generator | None = None, s
     if low >= high:
         raise ValueError(f"randint: low {low} must be below high {high}")
     found = random.integers(low, high, _sizes((numbers[2],), "randint"), generator)
-    return wrap(found.astype(int64 if dtype is None else as_dtype(dtype), copy=False))
+    return _made(found.astype(int64 if dtype is None else as_dtype(dtype), copy=False), requires_grad, device)
 
 
-def randperm(n: int, dtype: Any = None, generator: Generator | None = None) -> Tensor:
+def randperm(n: int, dtype: Any = None, device: Any = None, generator: Generator | None = None) -> Tensor:
     """0 ... n-1 in random order (int64)."""
     if n < 0:
         raise ValueError(f"randperm: n must be 0 or more, got {n}")
-    return wrap(random.permutation(n, generator).astype(int64 if dtype is None else as_dtype(dtype), copy=False))
+    order = random.permutation(n, generator).astype(int64 if dtype is None else as_dtype(dtype), copy=False)
+    return _made(order, False, device)
 
 
-def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, generator: Generator | None = None) -> Tensor:
+def normal(
+    mean: Any = 0.0,
+    std: Any = 1.0,
+    size: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    generator: Generator | None = None,
+) -> Tensor:
     """Normally distributed numbers: of one mean and deviation and a size, or one for each element of tensors."""
     if size is None:
         shape = np.broadcast_shapes(np.shape(getattr(mean, "array", mean)), np.shape(getattr(std, "array", std)))
@@ -220,7 +235,7 @@ def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, generator: Generat
         shape = _sizes((size,), "normal")
     if np.any(np.asarray(getattr(std, "array", std)) < 0):
         raise ValueError("normal: std must be 0 or more")
-    return randn(shape, generator=generator) * std + mean
+    return randn(shape, dtype=dtype, device=device, generator=generator) * std + mean
 
 
 def bernoulli(p: Tensor, generator: Generator | None = None) -> Tensor:

@@ -285,11 +285,16 @@ def gradcheck(
                     return False
                 row, column = (int(v) for v in np.argwhere(wrong)[0])
                 raise RuntimeError(
-                    f"gradcheck: ∂(output {k}, element {np.unravel_index(row, y.shape) if y.shape else ()})/"
-                    f"∂(input {i}, element {np.unravel_index(column, x.shape) if x.shape else ()}): derivative "
+                    f"gradcheck: ∂(output {k}, element {_place(row, y.shape)})/"
+                    f"∂(input {i}, element {_place(column, x.shape)}): derivative "
                     f"{table[row, column]:.6g}, central differences {numeric[row, column]:.6g}"
                 )
     return True
+
+
+def _place(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """An element's index from its number, counted row by row."""
+    return tuple(int(i) for i in np.unravel_index(flat, shape)) if shape else ()
 
 
 def _central_differences(func: Callable[..., Any], args: list[Any], i: int, k: int, eps: float) -> np.ndarray:

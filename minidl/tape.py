@@ -111,6 +111,9 @@ class Node:
         made_by = self.fused.gradients if self.fused else self.inputs[1]
         return made_by.__qualname__.split(".<locals>")[0]
 
+    def __repr__(self) -> str:
+        return f"Node({self.name}, shape={self.shape}, dtype={self.dtype.name})"
+
     def more(self) -> Extra:
         if self.extra is None:
             self.extra = Extra()

@@ -161,6 +161,8 @@ def compare(
         wanted = op(x, *args, **options)
     except Exception as error:
         raise Outside(f"PyTorch: {error}") from None
+    if wanted is NotImplemented:
+        raise Outside("PyTorch: a number's own operator, which Python never calls so")
     ys, zs = results(peer(a, *more, **known)), results(wanted)
     if len(ys) != len(zs):
         return f"{len(ys)} results, PyTorch's {len(zs)}"

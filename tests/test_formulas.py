@@ -306,7 +306,7 @@ def test_swapped_indices_are_caught(wrong: str) -> None:
             "Y = X if X > 0 else 0",
             r"Y = \begin{cases} X & \text{if } X > 0 \\ 0 & \text{otherwise} \end{cases}",
         ),
-        ("σ² = step_size * lr_t", r"\sigma^{2} = \mathrm{step\_size} \, \mathrm{lr}_{t}"),
+        ("σ² = step_size * lr_t", r"\sigma^{2} = \mathrm{step\_size} \cdot \mathrm{lr}_{t}"),
         ("Y = sqrt(abs(x)) + 2 * 3", r"Y = \sqrt{\left|x\right|} + 2 \cdot 3"),
         ("Y = (Σ[r < k] x) * 2", r"Y = \left(\sum_{r < k} x\right) \cdot 2"),
     ],

@@ -39,9 +39,14 @@ METHODS = """
     __getitem__
 """.split()
 REFLECTED = "__radd__ __rsub__ __rmul__ __rmod__ __rpow__ __rand__ __ror__ __rxor__".split()
-SHAPES_ONLY = "empty empty_like rand_like randn randn_like".split()
+RANDOM = {
+    **{n: getattr(minidl, n) for n in "empty empty_like rand_like randn randn_like".split()},
+    **{n: getattr(minidl, n) for n in "randint multinomial bernoulli".split()},
+    **{f"nn.functional.{n}": getattr(F, n) for n in ("dropout", "dropout2d")},
+    "normal": minidl.normal,
+}
 NO_PEER = {
-    "dropout dropout2d": "random: their samples are in test_ops.py",
+    "dropout dropout2d": "random: shapes and dtypes below, the rest in test_ops.py",
     "detach": "PyTorch describes it nowhere; test_autograd.py",
     "conv2d_input conv2d_weight": "the gradients of conv2d, which are compared with it",
     "getitem index_put": "compared as x[...] and below",
@@ -134,17 +139,17 @@ def test_reference_samples(peers: Any, name: str) -> None:
     assert not wrong, f"{len(wrong)} of {count} samples differ:\n" + "\n".join(wrong[:8])
 
 
-@pytest.mark.parametrize("name", SHAPES_ONLY)
+@pytest.mark.parametrize("name", RANDOM)
 def test_shapes_and_dtypes(peers: Any, name: str) -> None:
     """Of what is random or arbitrary only shape and dtype can agree."""
-    for entry in peers.entries(name):
-        for dtype in (peers.torch.float64, peers.torch.float32):
+    for entry in (e for e in peers.entries(name) if e.variant_test_name != "in_place"):
+        for dtype in entry.supported_dtypes("cpu") & {peers.torch.float64, peers.torch.float32, peers.torch.int64}:
             for sample in peers.samples(entry, dtype, 30):
                 try:
                     x, args, options = peers.ours((sample.input, sample.args, sample.kwargs), {})
                 except peers.Outside:
                     continue
-                got = getattr(minidl, name)(x, *args, **options)
+                got = RANDOM[name](x, *args, **options)
                 wanted = entry.op(sample.input, *sample.args, **sample.kwargs)
                 assert (got.shape, got.dtype) == (tuple(wanted.shape), peers.DTYPES[wanted.dtype]), peers.said(sample)
 

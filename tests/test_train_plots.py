@@ -28,7 +28,7 @@ def test_curves_hold_every_point(tmp_path: Path) -> None:
     np.testing.assert_allclose(accuracy.lines[0].get_xdata(), [1, 2, 3, 4, 5])
     assert (loss.get_xlabel(), loss.get_ylabel(), accuracy.get_ylabel()) == ("epoch", "loss", "accuracy")
     picture.save(tmp_path / "c.png")
-    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG") and picture._repr_png_().startswith(b"\x89PNG")
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG") and picture._repr_png_()[0].startswith(b"\x89PNG")
 
 
 def test_curves_without_validation_or_metrics() -> None:

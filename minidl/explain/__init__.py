@@ -1,12 +1,13 @@
 """Formulas that run, printed from the code that runs: `explain.show(minidl.matmul)`.
 
-The formula of an operation is written once, in its docstring. `formula` reads it, `evaluate` computes it by brute
-force without the engine (so the tests can compare), `show` prints it beside the source.
+The formula of an operation is written once, in its docstring. `formula` reads it, `plain` leaves out what
+its options switch off, `evaluate` computes it by brute force without the engine (so the tests can compare), `show`
+prints it beside the source. `graphs` draws what the tape holds, `plots` a run and what it learned.
 """
 
 from .evaluator import evaluate, move_last, run_updates
 from .grammar import Formula, FormulaError, formulas, parse
-from .render import Formulas, formula, latex, show
+from .render import Formulas, formula, latex, plain, show
 
 __all__ = [
     "Formula",
@@ -18,6 +19,7 @@ __all__ = [
     "latex",
     "move_last",
     "parse",
+    "plain",
     "run_updates",
     "show",
 ]

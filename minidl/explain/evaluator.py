@@ -41,7 +41,7 @@ Reads = tuple[tuple[Tree, ...], tuple[int, ...]]  # the indices of a read, and t
 def evaluate(
     source: Any, values: Mapping[str, Any], shapes: Mapping[str, Sequence[int]] | None = None
 ) -> dict[str, np.ndarray]:
-    """Every `target = expression` of a function, docstring or list of formulas, by its target.
+    """Every `target = expression` of a function, docstring, `formula(...)` or list of formulas, by its target.
 
     `values` are the arguments under the names that the formulas use (tensors in capitals, `G` = ∂L/∂Y, options as
     they are). A target may use other targets, in any order. `shapes` names the shape of targets whose indices have a
@@ -54,11 +54,12 @@ def evaluate(
 
 
 def run_updates(source: Any, state: Mapping[str, Any]) -> dict[str, Any]:
-    """One pass over the lines of an update rule, top to bottom; returns the new state."""
+    """One pass over the lines of an update rule, top to bottom; returns the new state. `source`: as for `evaluate`."""
     state = dict(state)
     with np.errstate(all="ignore"):
         for line in _lines(source):
-            state[line.target] = _Scope([], state, {}).define(line)
+            value = _Scope([], state, {}).define(line)
+            state[line.target] = value.item() if isinstance(value, np.generic) else value
     return state
 
 
@@ -73,6 +74,7 @@ def move_last(array: np.ndarray, dims: int | Sequence[int] | None) -> np.ndarray
 
 
 def _lines(source: Any) -> list[Formula]:
+    source = getattr(source, "lines", source)  # what `formula` and `plain` give
     lines = list(source) if isinstance(source, list | tuple) else formulas(source)
     for number, line in enumerate(lines):
         if line.sign == "=" and any(line.target == above.target for above in lines[:number]):

@@ -6,11 +6,12 @@ import inspect
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .grammar import Formula, Tree, formulas, parse
+from .plain import plain_lines
+from .source import Source
 
 _LETTERS = (
     "α:alpha β:beta γ:gamma δ:delta ε:varepsilon ζ:zeta η:eta θ:theta ι:iota κ:kappa λ:lambda μ:mu ν:nu ξ:xi π:pi "
@@ -38,10 +39,10 @@ _LOOSE, _OR, _AND, _NOT, _COMPARE, _SUM, _REDUCED, _PRODUCT, _POWER, _ATOM = ran
 class Formulas:
     """The formulas of one function: text in a terminal, mathematics in a notebook; iterates over its lines."""
 
-    def __init__(self, owner: Any) -> None:
+    def __init__(self, owner: Any, lines: Iterable[Formula] | None = None) -> None:
         owner = inspect.unwrap(owner) if callable(owner) else owner
         self.name = "formula" if isinstance(owner, str) else getattr(owner, "__name__", type(owner).__name__)
-        self.lines = formulas(owner)
+        self.lines = formulas(owner) if lines is None else list(lines)
 
     def __iter__(self) -> Iterator[Formula]:
         return iter(self.lines)
@@ -59,30 +60,6 @@ class Formulas:
     _repr_markdown_ = _repr_latex_
 
 
-class Shown:
-    """A function's formulas, its place and its source, as one thing to print or to display."""
-
-    def __init__(self, owner: Any) -> None:
-        plain = owner if inspect.isroutine(owner) or inspect.isclass(owner) else type(owner)
-        plain = inspect.unwrap(plain)
-        try:
-            self.source, line = inspect.getsource(plain).rstrip(), inspect.getsourcelines(plain)[1]
-            file = Path(inspect.getsourcefile(plain) or "")
-        except (TypeError, OSError):
-            raise TypeError(f"show: {owner!r} has no Python source; pass a function or a class of minidl") from None
-        package = Path(__file__).parents[2]
-        file = file.relative_to(package) if file.is_relative_to(package) else file
-        self.formulas, self.place = Formulas(plain), f"{file}:{line}"
-
-    def __repr__(self) -> str:
-        head = f"{self.formulas!r}\n\n" if len(self.formulas) else ""
-        return f"{head}{self.place}\n{self.source}"
-
-    def _repr_markdown_(self) -> str:
-        head = f"{self.formulas._repr_latex_()}\n\n" if len(self.formulas) else ""
-        return f"{head}`{self.place}`\n\n```python\n{self.source}\n```"
-
-
 def formula(owner: Any) -> Formulas:
     """The formulas that a function or class states in its docstring: text in a terminal, mathematics in a notebook.
 
@@ -91,31 +68,49 @@ def formula(owner: Any) -> Formulas:
     return Formulas(owner)
 
 
+def plain(owner: Any, **options: Any) -> Formulas:
+    """The formulas that are left when the options have these values: `plain(F.cross_entropy, reduction="none")`.
+
+    Defaults that are None, False, 0 or a word are put in too, so that what they switch off is gone. The lines come
+    from the docstring, as `formula`'s; they can be evaluated as those can.
+
+    options  numbers, words, booleans or None (an absent factor or term) by name
+
+    Errors: TypeError for an option of another type, FormulaError where a formula cannot be read.
+    """
+    owner = inspect.unwrap(owner) if callable(owner) else owner
+    return Formulas(owner, plain_lines(owner, options))
+
+
 def show(*owners: Any) -> None:
-    """Prints formula, place and source of functions and classes; in a notebook as mathematics and coloured code."""
+    """Prints formula, place and source of functions and classes; in a notebook as mathematics and coloured code.
+
+    Errors: TypeError for what has no Python source.
+    """
     for owner in owners:
-        shown = Shown(owner)
+        plain = owner if inspect.isroutine(owner) or inspect.isclass(owner) else type(owner)
+        parts = [part for part in (Formulas(plain), Source(plain)) if not isinstance(part, Formulas) or len(part)]
         ipython = sys.modules.get("IPython")
         if ipython is not None and ipython.get_ipython() is not None:
-            ipython.display.display(shown)
+            for part in parts:
+                ipython.display.display(part)
         else:
-            print(shown)
+            print(*parts, sep="\n\n")
 
 
 def latex(line: Formula | str, align: bool = False) -> str:
     """One formula line as LaTeX, without dollar signs; `align` puts the `&` before its sign."""
     line = parse(line) if isinstance(line, str) else line
-    items = (
-        () if line.indices is None else tuple(("...",) if name == "..." else ("name", name) for name in line.indices)
-    )
+    items: tuple[Tree, ...] = tuple(("...",) if name == "..." else ("name", name) for name in line.indices or ())
     sign = "=" if line.sign == "=" else r"\leftarrow"
     return f"{_subscripted(line.target, items)} {'&' if align else ''}{sign} {_latex(line.tree)}"
 
 
 def _symbol(name: str) -> str:
-    """`β1` -> \\beta_{1}, `m̂` -> \\hat{m}, `σ²` -> \\sigma^{2}, `lr` -> \\mathrm{lr}."""
+    """`β1` -> \\beta_{1}, `m̂` -> \\hat{m}, `σ²` -> \\sigma^{2}, `lr` -> \\mathrm{lr}, `INPUT` -> \\mathrm{input}."""
     if name in _RENAMED:
         return _RENAMED[name]
+    name = name.lower() if re.fullmatch(r"[A-Z]{2,}(_[A-Z]+)*", name) else name
     spelled = unicodedata.normalize("NFD", name)
     plain = "".join(letter for letter in spelled if letter not in _ACCENTS)
     match = re.fullmatch(r"([^\W\d_²³₀-₉]+)([₀-₉\d]*)([²³]?)(?:_(\w+))?('*)", plain)
@@ -133,10 +128,16 @@ def _subscripted(name: str, items: tuple[Tree, ...]) -> str:
     if name.startswith("∂L/∂"):
         return rf"\frac{{\partial L}}{{\partial {_subscripted(name[4:], items)}}}"
     symbol = _symbol(name.removesuffix(".flat")) + (r"^{\,\mathrm{flat}}" if name.endswith(".flat") else "")
-    if not items:
+    if items in ((), (("...",),)):  # all axes, in step: as good as none
         return symbol
     below = ",".join(r"\ldots" if item == ("...",) else _latex(item) for item in items)
     return f"{{{symbol}}}_{{{below}}}" if re.search(r"[_^]", symbol) else f"{symbol}_{{{below}}}"
+
+
+def _number(value: float) -> str:
+    digits, _, exponent = (f"{value:g}" if isinstance(value, float) else str(value)).partition("e")
+    power = f"10^{{{int(exponent)}}}" if exponent else ""
+    return power if power and digits == "1" else rf"{digits} \cdot {power}" if power else digits
 
 
 def _cases(condition: Tree, yes: Tree, no: Tree) -> str:
@@ -157,7 +158,7 @@ def _piece(tree: Tree) -> tuple[str, int]:
     """(LaTeX, how tightly it binds)."""
     match tree:
         case ("number", value):
-            return f"{value:g}" if isinstance(value, float) else str(value), _ATOM
+            return _number(value), _ATOM
         case ("text", value):
             return rf"\texttt{{{value}}}", _ATOM
         case ("name", name):
@@ -173,7 +174,9 @@ def _piece(tree: Tree) -> tuple[str, int]:
                 (r"\ldots" if name == "..." else _symbol(name)) + (f" < {_latex(limit)}" if limit else "")
                 for name, limit in binders
             )
-            return rf"{_REDUCE[kind]}_{{{below}}} {_latex(body, _REDUCED)}", _REDUCED
+            every = below == r"\ldots" and not _mixes(body)
+            sign = _REDUCE[kind] if every else f"{_REDUCE[kind]}_{{{below}}}"
+            return f"{sign} {_latex(body, _REDUCED)}", _REDUCED
         case ("binary", sign, left, right):
             return _binary(sign, left, right)
         case ("negate", inner):
@@ -191,6 +194,20 @@ def _piece(tree: Tree) -> tuple[str, int]:
         case ("bracket", condition):
             return rf"\left[{_latex(condition)}\right]", _ATOM
     raise ValueError(f"latex: cannot show {tree!r}")
+
+
+def _factor(tree: Tree) -> str:
+    """The LaTeX of a name that stands in a product, "" for anything else: words need a sign between them."""
+    if tree[:2] == ("binary", "*"):
+        return _factor(tree[3])
+    return _symbol(tree[1]) if tree[0] in ("name", "read") else ""
+
+
+def _mixes(tree: Any) -> bool:
+    """Whether something is read here by `...` beside other indices."""
+    if not isinstance(tree, tuple):
+        return False
+    return tree[:1] == ("read",) and len(tree[2]) > 1 and ("...",) in tree[2] or any(map(_mixes, tree))
 
 
 def _call(name: str, arguments: tuple[Tree, ...]) -> tuple[str, int]:
@@ -218,6 +235,7 @@ def _binary(sign: str, left: Tree, right: Tree) -> tuple[str, int]:
         return rf"{_latex(left, _PRODUCT)} \bmod {_latex(right, _POWER)}", _PRODUCT
     if sign == "*":
         second = _latex(right, _ATOM if right[0] == "negate" else _REDUCED)
-        between = r" \cdot " if second[0].isdigit() else r" \, "
+        words = any("\\mathrm" in _factor(side) for side in (left, right))
+        between = r" \cdot " if words or second[0].isdigit() else r" \, "
         return f"{_latex(left, _PRODUCT)}{between}{second}", _PRODUCT
     return f"{_latex(left, _SUM)} {sign} {_latex(right, _ATOM if right[0] == 'negate' else _REDUCED)}", _SUM

@@ -248,6 +248,12 @@ def max_pool2d(
     return np.take_along_axis(flat, best[..., None], -1)[..., 0], (i * W + j).astype(np.int64)
 
 
+def max_pool2d_input(g: Array, index: Array, size: Pair) -> Array:
+    x = np.zeros((*g.shape[:2], size[0] * size[1]), g.dtype)
+    flat = scatter_add(x, 2, index.reshape(*index.shape[:2], -1), g.reshape(*g.shape[:2], -1)) if g.size else x
+    return flat.reshape(*g.shape[:2], *size)
+
+
 def _window_sizes(size: int, kernel: int, stride: int, padding: int, ceil_mode: bool, count_include_pad: bool) -> Array:
     """How many elements of an axis each window's mean counts."""
     start = np.arange(pooled_size(size, kernel, stride, padding, 1, ceil_mode)) * stride - padding

@@ -554,8 +554,12 @@ def silu(x: Tensor) -> Tensor:
     Elfwing, Uchibe, Doya 2018, eq. 5.
     """
     x = floating(x, "silu")
-    # Not Y + sigmoid(x) * (1 - Y), which loses all digits where Y is large.
-    return record(kernel(x).silu(x.array), x, lambda G: G * sigmoid(x) * (1 + x * sigmoid(-x)))
+
+    def derivative(G: Tensor) -> Tensor:
+        s = sigmoid(x)
+        return G * s * (1 + x * (1 - s))  # not Y + s * (1 - Y), which loses all digits where Y is large
+
+    return record(kernel(x).silu(x.array), x, derivative)
 
 
 def gelu(x: Tensor, approximate: str = "none") -> Tensor:

@@ -306,7 +306,7 @@ def embedding(
 
 
 def _shorten_rows(weight: Tensor, rows: np.ndarray, max_norm: float, norm_type: float) -> None:
-    """weight[i] ← weight[i] * max_norm / |weight[i]| for those of the rows that are longer, in place, unrecorded."""
+    """Scale those of the rows that are longer than max_norm down to it, in place and unrecorded."""
     lengths = np.linalg.norm(weight.array[rows], norm_type, axis=1)
     long = lengths > max_norm
     if long.any():

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..kernels import kernel
 from ..kernels.reference import pooled_size
 from ..tape import record, wrap
 from ._common import pair, tensor_of
-from .index import scatter_add
+from .index import gather
 from .shape import flatten, reshape, unsqueeze
 
 if TYPE_CHECKING:
@@ -72,9 +70,12 @@ def max_pool2d(
 
 def _pick_back(g: Tensor, index: Tensor, size: Pair) -> Tensor:
     """Images of zeros with each g added where index says: the derivative of max pooling."""
-    N, C = g.array.shape[:2]
-    zeros = wrap(np.zeros((N, C, size[0] * size[1]), g.array.dtype))
-    return reshape(scatter_add(zeros, 2, flatten(index, 2), flatten(g, 2)), (N, C, *size))
+    return record(kernel(g).max_pool2d_input(g.array, index.array, size), g, lambda G: _pick(G, index))
+
+
+def _pick(x: Tensor, index: Tensor) -> Tensor:
+    """The elements of each image that index names: the derivative of _pick_back."""
+    return reshape(gather(flatten(x, 2), 2, flatten(index, 2)), index.array.shape)
 
 
 def avg_pool2d(

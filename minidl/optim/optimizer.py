@@ -157,7 +157,7 @@ def gradients_of(params: list[Tensor], maximize: bool) -> list[Any]:
     """The gradients' arrays as kernels take them, C-contiguous; negated to climb."""
     arrays = [p.grad.array for p in params]  # type: ignore[union-attr]
     if maximize:
-        return [-g for g in arrays]
+        arrays = [-g for g in arrays]
     return [g if g.flags.c_contiguous else g.copy() for g in arrays]
 
 
