@@ -27,6 +27,7 @@ if not native.available:
 
 from minidl import _native  # noqa: E402
 
+HERE = Path(__file__).parent  # for children: the checkout's root has a minidl folder that is not the installed one
 Array = np.ndarray
 DTYPES = [np.float32, np.float64]
 
@@ -365,7 +366,12 @@ def test_fork(threads: Callable[[int], None]) -> None:
 
 def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **variables}, capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", code],
+        env={**os.environ, **variables},
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
 
 
@@ -393,7 +399,8 @@ def test_number_of_threads_from_the_environment() -> None:
 def test_other_instruction_sets(level: str) -> None:
     """This file once more, on each instruction set that this machine has."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
-    run = subprocess.run(command, env={**os.environ, "MINIDL_ISA": level}, capture_output=True, text=True, timeout=900)
+    environment = {**os.environ, "MINIDL_ISA": level}
+    run = subprocess.run(command, env=environment, cwd=HERE, capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-1000:]
 
 

@@ -178,7 +178,7 @@ try:
 except OSError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert "save: cannot write" in done.stdout, done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["x"] and (load_arrays(tmp_path / "x")[0]["w"] == 1).all()
 
