@@ -37,6 +37,8 @@ from .kernels.native import get_num_threads, set_num_threads
 from .ops import *  # noqa: F403
 from .random import Generator, manual_seed
 
+__version__ = "0.1.0"
+
 float, int, bool = float32, int32, bool_  # PyTorch's names; after every use of Python's own
 
 _LAZY = {
@@ -57,8 +59,4 @@ def __getattr__(name: str) -> Any:
         from ._dtypes import bfloat16
 
         return bfloat16()
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("minidl")
     raise AttributeError(f"module 'minidl' has no attribute {name!r}")

@@ -1,14 +1,7 @@
 """Tensors on disk: the safetensors format, never pickle, and files that are written whole or not at all.
 
-A safetensors file is plain enough to read with a ruler:
-
-    8 bytes    length of the header, little-endian
-    header     JSON: {"__metadata__": {text: text},
-                      name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...}
-    the rest   the tensors' bytes, little-endian and C-contiguous, one after the other without gaps
-
-Loading one runs no code, unlike unpickling. What `save` adds is a CRC-32 over the whole file, kept among the metadata,
-so that `load` notices a flipped bit; files written by other libraries do without it.
+Loading such a file runs no code, unlike unpickling. What `save` adds is a CRC-32 over names, shapes, values and
+metadata, kept among the metadata, so that `load` notices a flipped bit; files of other libraries do without it.
 
 Format: https://huggingface.co/docs/safetensors.
 """
@@ -17,18 +10,20 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 
 from minidl._creation import from_numpy
+from minidl._dtypes import bfloat16
 from minidl._tensor import Tensor
 
 __all__ = ["atomic_write", "load", "load_arrays", "save", "save_arrays"]
@@ -38,9 +33,6 @@ DTYPES: dict[str, str] = {
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
     "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
-CODES = {name: code for code, name in DTYPES.items()}
-LONGEST_HEADER = 100_000_000  # bytes, as in the format's own library
-NO_SUM = "00000000"  # stands in the header while the check sum is taken
 
 
 def save(obj: Mapping[str, Tensor], path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
@@ -91,123 +83,78 @@ def save_arrays(
             raise TypeError(
                 f"save: metadata {key!r} is {type(value).__name__}; expected text (json.dumps makes text of anything)"
             )
-    header: dict[str, Any] = {"__metadata__": {**texts, "crc32": NO_SUM}}
-    payload: list[memoryview] = []
-    offset = 0
-    # Large elements first, so that every tensor starts at a multiple of its element's size.
-    for name, array in sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
-        if array.dtype.name not in CODES or name == "__metadata__":
+    for name, array in arrays.items():
+        if array.dtype.name not in DTYPES.values() or name == "__metadata__":
             raise TypeError(
                 f"save: {name!r} of dtype {array.dtype} has no place in a safetensors file; convert it or leave it out"
             )
-        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
-        header[name] = {
-            "dtype": CODES[array.dtype.name],
-            "shape": list(array.shape),
-            "data_offsets": [offset, offset + little.nbytes],
-        }
-        payload.append(little.reshape(-1).view(np.uint8).data)
-        offset += little.nbytes
-    text: bytes = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    total = zlib.crc32(text)
-    for part in payload:
-        total = zlib.crc32(part, total)
-    with atomic_write(path, size=8 + len(text) + offset) as file:
-        file.write(len(text).to_bytes(8, "little") + _with_sum(text, NO_SUM, f"{total:08x}"))
-        for part in payload:
-            file.write(part)
+    native = {name: np.asarray(array, array.dtype.newbyteorder("="), order="C") for name, array in arrays.items()}
+    content = _in_order(safetensors.numpy.save(native, {**texts, "crc32": _check_sum(native, texts)}))
+    with atomic_write(path, size=len(content)) as file:
+        file.write(content)
 
 
 def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read a safetensors file: its arrays and its metadata. Raises as `load` does."""
-    path = Path(path)
     try:
-        with open(path, "rb") as file:
-            return _read(file, path, os.fstat(file.fileno()).st_size)
+        content = Path(path).read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"load: there is no file {path}") from None
     except OSError as error:
         raise _explained(error, f"load: cannot read {path}") from error
 
-
-def _read(file: BinaryIO, path: Path, size: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    def broken(why: str) -> ValueError:
+    def broken(why: object) -> ValueError:
         return ValueError(
             f"load: {path} is no complete safetensors file: {why}; it may be cut short or damaged, so use a copy or"
             " save it again"
         )
 
-    start = file.read(8)
-    if start[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
+    if content[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
         raise ValueError(
             f"load: {path} is a pickle, which can run any code when loaded; save it as safetensors where it was made"
         )
-    length = int.from_bytes(start, "little")
-    if len(start) < 8 or length > min(size - 8, LONGEST_HEADER):
-        raise broken(f"its {size} bytes hold no header")
-    text = file.read(length)
     try:
-        header = json.loads(text)
-        metadata = dict(header.pop("__metadata__", {}))
-        entries = sorted(
-            (_entry(name, **entry) for name, entry in header.items()), key=lambda one: (one.begin, one.end)
-        )
-    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        raise broken("its header is not the JSON of that format") from None
-    offset = 0
-    for one in entries:
-        size_told = one.end - one.begin
-        if (
-            one.begin != offset
-            or size_told != math.prod(one.shape) * one.dtype.itemsize
-            or min(one.shape, default=0) < 0
-        ):
-            raise broken(f"the header's sizes for {one.name!r} do not fit together")
-        offset = one.end
-    if 8 + length + offset != size:
-        raise broken(f"its header speaks of {8 + length + offset} bytes and it has {size}")
+        entries = safetensors.deserialize(content)
+    except safetensors.SafetensorError as error:
+        raise broken(error) from None
+    metadata: dict[str, str] = _header(content)[0].get("__metadata__") or {}
+    arrays = {}
+    for name, entry in entries:
+        if entry["dtype"] not in DTYPES:
+            raise ValueError(f"load: {path}: {name!r} is of type {entry['dtype']}, which no tensor here can hold")
+        arrays[name] = np.frombuffer(entry["data"], _dtype(entry["dtype"])).reshape(entry["shape"]).copy()
     expected = metadata.pop("crc32", None)
-    total = zlib.crc32(_with_sum(text, str(expected), NO_SUM))
-    result = {}
-    for one in entries:
-        array = np.empty(one.shape, one.dtype)
-        if array.nbytes:
-            part = array.reshape(-1).view(np.uint8).data
-            if file.readinto(part) != array.nbytes:  # type: ignore[attr-defined]
-                raise broken(f"{one.name!r} ends early")
-            total = zlib.crc32(part, total)
-        result[one.name] = array
-    if expected is not None and expected != f"{total:08x}":
+    if expected is not None and expected != _check_sum(arrays, metadata):
         raise broken("its check sum is wrong")
-    return result, metadata
-
-
-class _Entry(NamedTuple):
-    """Where a tensor is in the file, and what."""
-
-    name: str
-    begin: int
-    end: int
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-
-def _entry(name: str, dtype: str, shape: list[int], data_offsets: list[int]) -> _Entry:
-    begin, end = map(int, data_offsets)
-    return _Entry(name, begin, end, tuple(map(int, shape)), _dtype(dtype))
+    return arrays, metadata
 
 
 def _dtype(code: str) -> np.dtype:
-    if DTYPES[code] == "bfloat16":
-        from ml_dtypes import bfloat16
-
-        return np.dtype(bfloat16)
-    return np.dtype(DTYPES[code]).newbyteorder("<")
+    return bfloat16() if code == "BF16" else np.dtype(DTYPES[code])
 
 
-def _with_sum(header: bytes, old: str, new: str) -> bytes:
-    return header.replace(f'"crc32":"{old}"'.encode(), f'"crc32":"{new}"'.encode(), 1)
+def _header(content: bytes) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file (8 bytes of length, then JSON), and where the tensors begin."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:end]), end
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same file with its metadata sorted: the library's order is chance, and same content is to be same bytes."""
+    header, end = _header(content)
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
+
+
+def _check_sum(arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> str:
+    """CRC-32 of all that a file says, in an order of its own."""
+    total = zlib.crc32(json.dumps(sorted(texts.items())).encode())
+    for name, array in sorted(arrays.items()):
+        total = zlib.crc32(f"{name} {array.dtype.name} {array.shape}".encode(), total)
+        total = zlib.crc32(array.reshape(-1).view(np.uint8).data, total)
+    return f"{total:08x}"
 
 
 @contextmanager

@@ -114,7 +114,7 @@ def sizes_of(sizes: tuple[Any, ...], name: str) -> tuple[int, ...]:
     if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
         sizes = tuple(sizes[0])
     try:
-        return tuple(operator.index(s) for s in sizes)
+        return tuple(map(operator.index, sizes))
     except TypeError:
         raise TypeError(f"{name}: sizes must be integers, got {sizes}") from None
 

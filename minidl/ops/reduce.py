@@ -29,7 +29,9 @@ def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
 
 def _spread(G: Tensor, shape: tuple[int, ...], axes: tuple[int, ...]) -> Tensor:
     """A reduced gradient beside every element that was reduced (a view)."""
-    return broadcast_to(reshape(G, _kept(shape, axes)), shape)
+    if G.array.ndim != len(shape) and len(axes) != len(shape):
+        G = reshape(G, _kept(shape, axes))
+    return broadcast_to(G, shape)
 
 
 def _not_empty(name: str, x: Tensor, axes: tuple[int, ...]) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 def _new_shape(name: str, shape: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[int, ...]:
     """sizes with its -1 replaced by what is left."""
+    if math.prod(sizes) == math.prod(shape) and min(sizes, default=0) >= 0:
+        return sizes
     if sum(s == -1 for s in sizes) > 1 or any(s < -1 for s in sizes):
         raise ValueError(f"{name}: sizes {sizes} may hold one -1 and no other negative number")
     n = math.prod(shape)
@@ -43,7 +45,8 @@ def reshape(x: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     x = tensor_of(x, "reshape")
     old = x.array.shape
     Y = x.array.reshape(_new_shape("reshape", old, sizes_of(sizes if shape is None else (shape,), "reshape")))
-    if Y.base is not None and np.may_share_memory(Y, x.array):
+    owner = x.array if x.array.base is None else x.array.base
+    if Y.base is owner or Y.base is not None and np.may_share_memory(Y, x.array):
         return record_view(Y, x, lambda G: reshape(G, old))
     return record(Y, x, lambda G: reshape(G, old))
 
@@ -167,6 +170,21 @@ def unsqueeze(x: Tensor, dim: int) -> Tensor:
     return reshape(x, (*shape[:axis], 1, *shape[axis:]))
 
 
+def _repeated(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """np.broadcast_to, several times as quick where it is simple: steps of 0 along what is repeated."""
+    lead = len(shape) - array.ndim
+    if lead < 0 or 0 in shape or not array.flags.c_contiguous or array.dtype.kind != "f":
+        return np.broadcast_to(array, shape)
+    steps = [0] * lead
+    for size, n, step in zip(shape[lead:], array.shape, array.strides):
+        if size != n and n != 1:
+            return np.broadcast_to(array, shape)  # raises
+        steps.append(step if size == n else 0)
+    y: np.ndarray = np.ndarray(shape, array.dtype, array, 0, steps)
+    y.flags.writeable = False
+    return y
+
+
 def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
     """Y[...] = X[...]
 
@@ -177,7 +195,7 @@ def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
     x = tensor_of(x, "broadcast_to")
     sizes = sizes_of((tuple(shape),), "broadcast_to")
     try:
-        Y = np.broadcast_to(x.array, sizes)
+        Y = _repeated(x.array, sizes)
     except ValueError:
         raise ValueError(f"broadcast_to: shape {x.array.shape} cannot be repeated to {sizes}") from None
     return record_view(Y, x, lambda G: G)
