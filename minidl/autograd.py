@@ -348,11 +348,11 @@ class detect_anomaly(ContextDecorator):
     def __enter__(self) -> None:
         self._before.append(mode.anomaly)
         mode.anomaly = self._check
-        tape.watched += 1
+        tape.watch(1)
 
     def __exit__(self, *error: Any) -> None:
         mode.anomaly = self._before.pop()
-        tape.watched -= 1
+        tape.watch(-1)
 
 
 __all__ = [

@@ -47,6 +47,14 @@ class Mode(threading.local):
 
 mode = Mode()
 watched = 0  # how many detect_anomaly blocks are open, in all threads: without any, nobody asks for mode.anomaly
+_watching = threading.Lock()
+
+
+def watch(change: int) -> None:
+    """Another detect_anomaly block is open (1), or one fewer (-1)."""
+    global watched
+    with _watching:
+        watched += change
 
 
 class Storage:
