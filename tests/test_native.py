@@ -291,6 +291,43 @@ def test_pooling(size: tuple[int, int], dtype: type) -> None:
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_max_pool2d_input(dtype: type) -> None:
+    """Windows that overlap name a place several times; a place outside the plane is refused."""
+    for size in [(4, 4), (7, 5), (28, 28)]:
+        y, index = reference.max_pool2d(numbers(2, 3, *size, dtype=dtype), (3, 2), (1, 2), (1, 1), (1, 1), False)
+        for g in layouts(numbers(*y.shape, dtype=dtype, seed=1)):
+            want = reference.max_pool2d_input(g, index, size)
+            np.testing.assert_allclose(alone["max_pool2d_input"](g, index, size), want, rtol=1e-6, atol=1e-6)
+    for place in (-1, 28 * 28):
+        index[1, 2, 0, 0] = place
+        with pytest.raises(ValueError, match="index holds a place outside the plane of 28 x 28"):
+            native.max_pool2d_input(g, index, size)
+
+
+@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer is to see every block freed")
+def test_large_results_use_their_memory_again() -> None:
+    x = np.ones((100, 1000), np.float32)
+    first = native.neg(x)
+    assert first.ctypes.data % 64 == 0
+    place = first.ctypes.data
+    view = first[10:]
+    del first
+    second = native.neg(x)
+    assert second.ctypes.data != place  # a view still looks at the first one
+    assert (view == -1).all()
+    del view
+    assert native.neg(x).ctypes.data == place
+
+
+def test_a_large_result_can_grow() -> None:
+    y = native.neg(np.arange(20_000, dtype=np.float32))
+    y.resize(50_000, refcheck=False)
+    assert (y[:20_000] == -np.arange(20_000)).all()
+    y.resize(10, refcheck=False)
+    assert (y == -np.arange(10)).all()
+
+
 # --------------------------------------------------------------------------- threads, forks, instruction sets
 
 
