@@ -26,8 +26,8 @@ class Adam(Optimizer):
     lr            step size, above 0: about how far a parameter moves in one step
     betas         (β1, β2), each in [0, 1): how slowly m and v forget
     eps           keeps the division finite, 0 or more
-    weight_decay  λ of an L2 penalty; Adam divides its gradient too, which weakens it where gradients are
-    large maximize      climbs instead
+    weight_decay  λ of an L2 penalty; Adam divides its gradient too, which weakens it where gradients are large
+    maximize      climbs instead
 
     Source: Kingma & Ba 2015, algorithm 1. `amsgrad` does not exist here and is refused.
     """
