@@ -13,6 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import minidl
+from minidl.kernels.build import build_info
+
 RESULTS = Path(__file__).resolve().parent / "results"
 README = RESULTS.parent.parent / "README.md"
 
@@ -25,14 +28,12 @@ def machine() -> dict[str, Any]:
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    versions = {}
-    for package in ("minidl", "numpy", "torch", "jax"):
+    versions = {"minidl": minidl.__version__}
+    for package in ("numpy", "torch", "jax"):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             pass
-    from minidl.kernels.build import build_info
-
     return {
         "date": date.today().isoformat(),
         "processor": name,

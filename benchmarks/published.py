@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -30,16 +28,16 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from _report import README, between_markers, caption
+from _report import RESULTS as FOLDER
 
 import minidl
 from minidl import data, models, nn, optim, penalties, train
-from minidl.kernels import build
 from minidl.nn import functional as F
 from minidl.utils.data import DataLoader
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "published.json"
-BEGIN, END = "<!-- published:begin -->", "<!-- published:end -->"
+RESULTS = FOLDER / "published.json"
 SEEDS = (1, 2, 3)
 
 
@@ -187,25 +185,8 @@ def table(results: dict[str, Any]) -> str:
             f"| `minidl train --data mnist --model {row['model']}` ({row['architecture']}) | {row['accuracy']:.2f} % |"
             f" {row['seconds']:.0f} s |"
         )
-    lines += ["", f"Measured with `python benchmarks/published.py` on {results['machine']}."]
+    lines += ["", f"{results['machine']}"]
     return "\n".join(lines)
-
-
-def write_readme(text: str) -> None:
-    """Replace what stands between the markers."""
-    readme = ROOT / "README.md"
-    old = readme.read_text() if readme.exists() else ""
-    if BEGIN not in old or END not in old:
-        print(f"README.md has no {BEGIN} ... {END}; the table is:\n\n{text}")
-        return
-    start, end = old.index(BEGIN) + len(BEGIN), old.index(END)
-    readme.write_text(f"{old[:start]}\n{text}\n{old[end:]}")
-
-
-def machine() -> str:
-    info = build.build_info()
-    kernels = f"native kernels ({info['chosen']})" if info["native"] else "the NumPy reference"
-    return f"{platform.machine()}, {os.cpu_count()} CPUs, {info['threads']} threads, {kernels}, NumPy {np.__version__}"
 
 
 def main() -> int:
@@ -216,7 +197,7 @@ def main() -> int:
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"published": [], "commands": []}
     if options.table:
-        write_readme(table(results))
+        between_markers(README, "published", table(results))
         return 0
     parts = data.load("mnist", seed=0, valid=1 / 6).transformed(data.Standardize())
     goals, seeds = PUBLISHED, SEEDS
@@ -226,7 +207,7 @@ def main() -> int:
             replace(goal, candidates=[replace(one, epochs=1) for one in goal.candidates[:2]]) for goal in PUBLISHED
         ]
         parts, seeds = few, SEEDS[:1]
-    found: dict[str, Any] = {"machine": machine(), "published": [], "commands": []}
+    found: dict[str, Any] = {"machine": caption(), "published": [], "commands": []}
     for goal in goals:
         if not options.only or options.only in goal.name:
             print(f"{goal.name}, {goal.loss}", flush=True)
@@ -242,9 +223,9 @@ def main() -> int:
         order = [goal.name for goal in PUBLISHED] if kind == "published" else [name for name, *_ in COMMANDS]
         both = {**{row[key]: row for row in results[kind]}, **new}
         found[kind] = [both[name] for name in order if name in both]
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    FOLDER.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-    write_readme(table(found))
+    between_markers(README, "published", table(found))
     missed = [row["name"] for row in found["published"] if row["median"] > row["published"]]
     missed += [row["model"] for row in found["commands"] if row["accuracy"] < row["goal"] or row["seconds"] > 180]
     print(f"missed: {', '.join(missed)}" if missed else "all reached")

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -64,9 +63,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) ->
 
 
 def test_train_with_no_argument(capsys: pytest.CaptureFixture[str]) -> None:
-    began = time.perf_counter()
     assert main(["train"]) == 0
-    assert time.perf_counter() - began < 20
     printed = capsys.readouterr().out
     run = next(Path("runs").iterdir())
     assert run.name == "digits-cnn-001"
