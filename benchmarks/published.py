@@ -1,4 +1,4 @@
-"""Published results on MNIST, reached again with the same architectures and losses.
+"""Published results on MNIST, tried again with the same architectures; each row names its loss.
 
     python benchmarks/published.py            all of it, about 20 minutes on two cores
     python benchmarks/published.py --quick    a minute, to see that it runs; nothing is kept

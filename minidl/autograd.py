@@ -206,10 +206,10 @@ class Function:
         saved_outputs = {i: k for i, s in enumerate(ctx._saved) for k, out in enumerate(outputs) if s is out}
         used = [t for i, t in enumerate(ctx._saved) if t is not None and i not in saved_outputs]
         if len(outputs) == 1:
-            y = tape.record_fused(outputs[0].array, tensors, gradients, None, used)
-            if any(outputs[0] is t for t in tensors):
-                y = tape.record_fused(outputs[0].array.copy(), tensors, gradients, None, used)
-            joint, results = y, [y]
+            given_back = any(outputs[0] is t for t in tensors)  # an argument, as it came: the result has its own memory
+            array = outputs[0].array.copy() if given_back else outputs[0].array
+            joint = tape.record_fused(array, tensors, gradients, None, used)
+            results = [joint]
         else:
             # One node for all results: they are pieces of one long vector.
             flat = np.concatenate([out.array.reshape(-1) for out in outputs])

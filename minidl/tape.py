@@ -369,7 +369,8 @@ def _fused_parts(
     if not create_graph:
         arrays = fused.gradients(G.array, asked)
         return [(p, wrap(g)) for p, g, ask in zip(inputs, arrays, asked, strict=True) if ask]
-    # Fresh leaves' places are taken by the inputs themselves, cut off from their past: the composition's own tape.
+    # The composition is walked down to stand-ins, each an identity of its input: the first walk ends there, and what it
+    # recorded leads on through them to the inputs when it is differentiated again.
     stand_ins = [None if t is None else _identity(t) for t in fused.tensors]
     Y = fused.composition(*stand_ins)
     asked_nodes = [s.node for s, ask in zip(stand_ins, asked, strict=True) if ask and s is not None and s.node]
