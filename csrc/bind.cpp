@@ -17,6 +17,7 @@ Verbs conv_verbs();
 Verbs elementwise_verbs();
 Verbs index_verbs();
 Verbs matmul_verbs();
+Verbs normalize_verbs();
 Verbs optim_verbs();
 Verbs pool_verbs();
 Verbs random_verbs();
@@ -71,6 +72,7 @@ py::dict verbs(const py::dict& reference) {
                  elementwise_verbs,
                  index_verbs,
                  matmul_verbs,
+                 normalize_verbs,
                  optim_verbs,
                  pool_verbs,
                  random_verbs,

@@ -415,6 +415,12 @@ NORMAL = [
         names=lambda arrays, options, outputs, k: {name: a.ravel() for name, a in zip(("WEIGHT", "BIAS"), arrays[1:])},
     ),
     row(
+        "rms_norm", specs.rms_norm, V("ij7", normalized_shape=(7,)), V("ij7", "7", normalized_shape=(7,), eps=1e-3),
+        V("i35", "35", normalized_shape=(3, 5), eps=1e-5),
+        names=lambda arrays, options, outputs, k: {name: a.ravel() for name, a in zip(("WEIGHT",), arrays[1:])}
+        | ({} if "eps" in options else {"eps": 2.0**-52}),
+    ),
+    row(
         "batch_norm", specs.batch_norm, V("nch", "c", positive("c"), "c", "c"), V("nchw", "c", positive("c"), "c", "c", training=True),
         V("nch", "c", positive("c"), training=True), V("62", "2", positive("2"), "2", "2", training=True, eps=1e-3),
         only=(0, 3, 4), least={"n": 2, "c": 1, "h": 1, "w": 1},

@@ -244,6 +244,11 @@ def layer_norm(
     return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps) * weight + bias
 
 
+def rms_norm(x: np.ndarray, weight: Any = 1.0, *, normalized_shape: Any, eps: float = 0.0) -> np.ndarray:
+    """eps: what the default adds is beyond float64's resolution for numbers around 1."""
+    return x / np.sqrt(np.mean(x * x, tuple(range(-len(normalized_shape), 0)), keepdims=True) + eps) * weight
+
+
 def batch_norm(
     x: np.ndarray, running_mean: Any, running_var: Any, weight: Any = 1.0, bias: Any = 0.0,
     *, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,

@@ -31,8 +31,8 @@ FUNCTIONS = """
 """.split()
 FUNCTIONAL = """
     linear conv1d conv2d pad one_hot mse_loss l1_loss huber_loss smooth_l1_loss cross_entropy nll_loss
-    binary_cross_entropy binary_cross_entropy_with_logits kl_div layer_norm batch_norm avg_pool1d avg_pool2d max_pool1d
-    max_pool2d relu leaky_relu elu gelu silu hardtanh softplus logsigmoid
+    binary_cross_entropy binary_cross_entropy_with_logits kl_div layer_norm rms_norm batch_norm avg_pool1d avg_pool2d
+    max_pool1d max_pool2d relu leaky_relu elu gelu silu hardtanh softplus logsigmoid
 """.split()
 METHODS = """
     view expand repeat contiguous item expand_as view_as reshape_as to bool double float half int long new_zeros T mT

@@ -77,7 +77,7 @@ from .index import (
 )
 from .linalg import addmm, bmm, dot, linear, matmul, mm, mv, outer
 from .noise import dropout, dropout2d
-from .normalize import batch_norm, layer_norm
+from .normalize import batch_norm, layer_norm, rms_norm
 from .pool import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 from .reduce import (
     all,
