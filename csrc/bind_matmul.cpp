@@ -67,7 +67,8 @@ PyObject* linear(Array x, Array w, std::optional<Array> b) {
 
 Verbs matmul_verbs() {
     return {
-        verb<matmul>("matmul"),
+        verb<matmul>("matmul", "`packed` on all threads. C is cut into tasks by size, operands are copied only where it pays, small and skinny shapes\n"
+                               "have paths of their own (csrc/matmul.cpp). This is what ships."),
         verb<linear>("linear"),
     };
 }
