@@ -180,6 +180,8 @@ struct Result : Array {
 
 inline PyObject* not_mine() { Py_RETURN_NOTIMPLEMENTED; }
 
+PyObject* sum_of_rows(const Array& x);   // over all dimensions but the last (bind_reduce.cpp)
+
 // Lets other Python threads run while a kernel works for more than some tens of microseconds (giving the lock back and forth costs some itself).
 struct Unlocked {
     PyThreadState* state;

@@ -154,6 +154,13 @@ template <PerType<void (*)(const ReduceArguments&)> ReduceTable::*name> PyObject
 
 }  // namespace
 
+PyObject* sum_of_rows(const Array& x) {
+    Ints axes;
+    axes.count = x.ndim() - 1;
+    for (int d = 0; d < axes.count; ++d) axes.value[d] = d;
+    return reduction(PICK(reduce).sum, x, axes, false, 0);
+}
+
 Verbs reduce_verbs() {
     return {
         verb<sum>("sum", "`vectorized` on all threads. It goes over any axes as they lie in memory, and partial sums carry along what their rounding\n"

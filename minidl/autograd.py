@@ -12,7 +12,7 @@ import numpy as np
 from . import tape
 from ._dtypes import float64
 from ._tensor import Tensor
-from .tape import backward, mode, nodes_of, seed, wrap
+from .tape import backward, mode, nodes_of, seed, set_recording, wrap
 
 # ------------------------------------------------------------------------------------- recording on and off
 
@@ -26,11 +26,10 @@ class _Recording(ContextDecorator):
         self._before: list[bool] = []
 
     def __enter__(self) -> None:
-        self._before.append(mode.recording)
-        mode.recording = self._value
+        self._before.append(set_recording(self._value))
 
     def __exit__(self, *error: Any) -> None:
-        mode.recording = self._before.pop()
+        set_recording(self._before.pop())
 
     def __call__(self, function: Any) -> Any:
         return super().__call__(function)
@@ -57,12 +56,11 @@ class set_grad_enabled(_Recording):
 
     def __init__(self, mode: bool) -> None:
         super().__init__()
-        self._before = [tape.mode.recording]
         self._value = bool(mode)
-        tape.mode.recording = self._value
+        self._before = [set_recording(self._value)]
 
     def __enter__(self) -> None:
-        tape.mode.recording = self._value
+        set_recording(self._value)
 
 
 def is_grad_enabled() -> bool:

@@ -33,7 +33,25 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
     Mean squared error (Legendre 1805). Shapes that differ are broadcast, with a warning.
     """
     _same_size("mse_loss", input, target)
-    return _reduced("mse_loss", ops.square(input - target), reduction)
+    _check_reduction("mse_loss", reduction)
+    x, t = input.array, target.array
+    if x.shape != t.shape or x.dtype != t.dtype or not input.is_floating_point():
+        return _reduced("mse_loss", ops.square(input - target), reduction)
+    kernels = kernel(input)
+    d = kernels.sub(x, t)
+    Y = kernels.square(d)
+    if reduction != "none":
+        Y = getattr(kernels, reduction)(Y, tuple(range(d.ndim)), False)
+    scale = 2 / max(d.size, 1) if reduction == "mean" else 2
+
+    def gradients(G: Any, needed: tuple[bool, ...]) -> Any:
+        g = kernels.mul(d, kernels.mul(G, scale))
+        return g, kernels.neg(g) if needed[1] else None
+
+    def composition(input: Tensor, target: Tensor) -> Tensor:
+        return _reduced("mse_loss", ops.square(input - target), reduction)
+
+    return record_fused(Y, (input, target), gradients, composition)
 
 
 def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:

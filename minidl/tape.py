@@ -4,7 +4,7 @@
     walk(roots)                      from the newest node to the oldest: G flows through every derivative
 
 A Tensor has a node; nodes link nodes, never tensors. An intermediate value lives exactly as long as a derivative
-captured it (its closure) or asked for the result (`lambda G, Y: ...`). There is no recursion and no reference
+captured it (its closure) or asked for the result (`record_result`). There is no recursion and no reference
 cycle: a graph of 100,000 operations is walked in a loop, and it is gone when its last name is.
 """
 
@@ -19,6 +19,7 @@ from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy import ndarray
 
 if TYPE_CHECKING:
     from ._tensor import Tensor
@@ -46,15 +47,27 @@ class Mode(threading.local):
 
 
 mode = Mode()
+paused = 0  # how many threads do not record now: without any, nobody asks for mode.recording
 watched = 0  # how many detect_anomaly blocks are open, in all threads: without any, nobody asks for mode.anomaly
-_watching = threading.Lock()
+_counting = threading.Lock()
 
 
 def watch(change: int) -> None:
     """Another detect_anomaly block is open (1), or one fewer (-1)."""
     global watched
-    with _watching:
+    with _counting:
         watched += change
+
+
+def set_recording(on: bool) -> bool:
+    """Whether this thread records from now on; gives what it was before."""
+    global paused
+    before = mode.recording
+    if on is not before:
+        mode.recording = on
+        with _counting:
+            paused += 1 if before else -1
+    return before
 
 
 class Storage:
@@ -101,13 +114,8 @@ class Node:
     extra: Extra | None
 
     def __init__(self, inputs: tuple[Any, ...], array: Any) -> None:
-        self.inputs = inputs
-        self.result = None
-        self.fused = None
-        self.shape = array.shape
-        self.dtype = array.dtype
-        self.stamp = clock()
-        self.extra = None
+        self.inputs, self.shape, self.dtype, self.stamp = inputs, array.shape, array.dtype, clock()
+        self.result = self.fused = self.extra = None
 
     @property
     def name(self) -> str:
@@ -139,14 +147,12 @@ class Node:
 class Fused:
     """A fused operation's gradients in one kernel call, and the plain composition that it equals."""
 
-    __slots__ = ("gradients", "composition", "tensors")
+    __slots__ = ("gradients", "composition", "tensors", "used")
 
-    def __init__(
-        self, gradients: Callable, composition: Callable | None, tensors: tuple[Tensor | None, ...]
-    ) -> None:
-        self.gradients = gradients
-        self.composition = composition
-        self.tensors = tensors
+    gradients: Callable
+    composition: Callable | None
+    tensors: Sequence[Tensor | None]  # what the composition takes
+    used: Sequence[Tensor | None]  # what the gradients read
 
 
 # ------------------------------------------------------------------------------------------------ record
@@ -155,7 +161,7 @@ class Fused:
 def wrap(array: Any, node: Node | None = None) -> Tensor:
     """A Tensor around an array, nothing checked or copied."""
     t = _new(_TensorClass)
-    t.array = array if array.__class__ is np.ndarray else np.asarray(array)
+    t.array = array if array.__class__ is ndarray else np.asarray(array)
     t.node = node
     t.storage = None
     return t
@@ -165,37 +171,43 @@ def record(Y: Any, a: Tensor, da: Callable, b: Tensor | None = None, db: Callabl
     """The Tensor of an operation's value Y, with one derivative for each input: record(Y, a, da, b, db, ...).
 
     A derivative takes G = ∂L/∂Y and gives ∂L/∂(its input), written with the engine's own operations, in the
-    broadcast shape: the walk sums it down to the input's shape and casts it to the input's dtype. One that
-    needs the result is written `lambda G, Y: ...`. Inputs that need no gradient cost nothing.
+    broadcast shape: the walk sums it down to the input's shape and casts it to the input's dtype. Where derivatives
+    need the result, `record_result` gives it to them. Inputs that need no gradient cost nothing.
     """
-    if Y.__class__ is not np.ndarray:
+    if Y.__class__ is not ndarray:
         Y = np.asarray(Y)
     y = _new(_TensorClass)
     y.array = Y
     y.node = y.storage = None
-    if mode.recording:
+    if not paused or mode.recording:
         inputs: tuple[Any, ...] = ()
-        wants_result = False
         if a.node is not None:
             inputs = (a.node, da)
-            wants_result = da.__code__.co_argcount == 2
         if b is not None and b.node is not None:
             inputs += (b.node, db)
-            wants_result |= db.__code__.co_argcount == 2  # type: ignore[union-attr]
         if more:
             for t, dt in zip(more[::2], more[1::2], strict=True):
                 if t.node is not None:
                     inputs += (t.node, dt)
-                    wants_result |= dt.__code__.co_argcount == 2
         if inputs:
-            y.node = node = Node(inputs, Y)
-            if wants_result:
-                y.storage = Storage()
-                node.result = (Y, y.storage)
+            y.node = node = _new(Node)  # without a call of __init__: this line runs once for each operation
+            node.inputs, node.shape, node.dtype, node.stamp = inputs, Y.shape, Y.dtype, clock()
+            node.result = node.fused = node.extra = None
     if watched and mode.anomaly:
         _look_at(Y, da.__qualname__.split(".<locals>")[0], "forward", mode.modules)
         if y.node is not None:
             y.node.more().module = ".".join(mode.modules)
+    return y
+
+
+def record_result(
+    Y: Any, a: Tensor, da: Callable, b: Tensor | None = None, db: Callable | None = None
+) -> Tensor:
+    """As `record`, for derivatives that need the operation's result: each takes G and Y."""
+    y = record(Y, a, da, b, db)
+    if y.node is not None:
+        y.storage = Storage()
+        y.node.result = (y.array, y.storage)
     return y
 
 
@@ -220,9 +232,14 @@ def record_fused(
         name = gradients.__qualname__.split(".<locals>")[0]
         _look_at(Y, name, "forward", mode.modules)
     y = wrap(Y)
-    if mode.recording and any(t is not None and t.node is not None for t in inputs):
-        y.node = node = Node(tuple(None if t is None else t.node for t in inputs), y.array)
-        node.fused = Fused(gradients, composition, tuple(inputs if used is None else used))
+    if paused and not mode.recording:
+        return y
+    nodes = tuple([None if t is None else t.node for t in inputs])
+    if any(nodes):
+        y.node = node = Node(nodes, y.array)
+        node.fused = fused = _new(Fused)
+        fused.gradients, fused.composition = gradients, composition
+        fused.tensors, fused.used = inputs if composition else (), inputs if used is None else used
         if watched and mode.anomaly:
             node.more().module = ".".join(mode.modules)
     return y
@@ -278,17 +295,16 @@ def walk(
             if node not in needed and any(p in needed for p in node.parents()):
                 needed.add(node)
     found: dict[Node, Tensor] = {}
-    before = mode.recording, mode.sharing, mode.anomaly
-    looking = mode.anomaly
-    mode.recording = mode.sharing = create_graph
-    mode.anomaly = False  # a bad gradient is reported with the operation that it belongs to
+    recording, sharing, looking = set_recording(bool(create_graph)), mode.sharing, watched and mode.anomaly
+    mode.sharing = create_graph
+    if looking:
+        mode.anomaly = False  # a bad gradient is reported with the operation that it belongs to
     try:
         for node in order:
             G = grads.pop(node, None)  # type: ignore[arg-type]
             if G is None or (needed is not None and node not in needed):
                 continue
-            extra = node.extra
-            if extra is not None:
+            if (extra := node.extra) is not None:
                 for hook in list(extra.hooks.values()):
                     replaced = hook(G)
                     G = G if replaced is None else replaced
@@ -296,7 +312,7 @@ def walk(
                     extra.grad = G
             if targets is not None and node in targets:
                 found[node] = G if create_graph or G.array.base is None else wrap(G.array.copy())
-            if node.inputs == ():
+            if not node.inputs:
                 if targets is None:
                     _accumulate(node, G, create_graph)
                 continue
@@ -314,7 +330,10 @@ def walk(
                 node.inputs = node.result = node.fused = None
             G = g = earlier = parts = None  # type: ignore[assignment]  # only `grads` may hold them now
     finally:
-        mode.recording, mode.sharing, mode.anomaly = before
+        set_recording(recording)
+        mode.sharing = sharing
+        if looking:
+            mode.anomaly = True
     return found
 
 
@@ -322,11 +341,12 @@ def _newest_first(roots: Iterable[Node]) -> list[Node]:
     """Every node that can be reached, by falling stamp: a child always comes before its parents."""
     seen = set(roots)
     todo = list(seen)
-    while todo:
-        for parent in todo.pop().parents():
-            if parent not in seen:
-                seen.add(parent)
-                todo.append(parent)
+    for node in todo:  # it grows on the way
+        if node.inputs != ():
+            for parent in node.parents():
+                if parent not in seen:
+                    seen.add(parent)
+                    todo.append(parent)
     return sorted(seen, key=attrgetter("stamp"), reverse=True)
 
 
@@ -343,10 +363,10 @@ def _parts(node: Node, G: Tensor, needed: set[Node] | None) -> Iterable[tuple[No
                 captured = cell.cell_contents
                 if isinstance(captured, _TensorClass) and captured.storage is not None:
                     _unchanged(node, captured.storage)
-        if derivative.__code__.co_argcount == 1:
+        if node.result is None:
             yield parent, derivative(G)
         else:
-            array, storage = node.result  # type: ignore[misc]
+            array, storage = node.result
             _unchanged(node, storage)
             Y = wrap(array, node if mode.recording else None)
             Y.storage = storage
@@ -359,10 +379,10 @@ def _fused_parts(
     """As `_parts`: one kernel for all gradients, or, when they are to be differentiated again, the composition."""
     fused, inputs = node.fused, node.inputs
     assert fused is not None and inputs is not None
-    for tensor in fused.tensors:
+    for tensor in fused.used:
         if tensor is not None and tensor.storage is not None:
             _unchanged(node, tensor.storage)
-    asked = tuple(p is not None and (needed is None or p in needed) for p in inputs)
+    asked = tuple([p is not None and (needed is None or p in needed) for p in inputs])
     if fused.composition is None:
         gradients = fused.gradients(G, asked)
         return [(p, g) for p, g, ask in zip(inputs, gradients, asked, strict=True) if ask and g is not None]
@@ -408,7 +428,7 @@ def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def _accumulate(leaf: Node, G: Tensor, create_graph: bool) -> None:
     """leaf.grad ← leaf.grad + G. The first G is kept as it is where nothing else can see it, else copied."""
-    extra = leaf.more()
+    extra = leaf.extra or leaf.more()
     if extra.grad is None:
         if G.node is None and (getrefcount(G) > _SOLE or G.array.base is not None or not G.array.flags.writeable):
             G = wrap(G.array.copy())
@@ -500,7 +520,7 @@ def seed(name: str, y: Any, gradient: Tensor | None) -> Tensor:
         gradient = wrap(np.asarray(gradient, y.dtype))
     if gradient.array.shape != y.array.shape:
         raise ValueError(f"{name}: the gradient has shape {gradient.shape}, the tensor {y.shape}; they must agree")
-    return gradient.to(y.dtype)
+    return gradient if gradient.array.dtype is y.array.dtype else gradient.to(y.dtype)
 
 
 def nodes_of(name: str, inputs: Sequence[Any]) -> list[Node]:

@@ -301,7 +301,7 @@ def test_a_step_leaves_no_reference_cycle(no_garbage_collector: None) -> None:
 
 
 def test_a_step_leaves_no_memory_behind(no_garbage_collector: None) -> None:
-    for _ in range(200):  # Python's own lists of free tuples fill up first
+    for _ in range(2000):  # Python's own lists of free tuples (2,000 of each length) fill up first
         a_step()
     before = sys.getallocatedblocks()
     for _ in range(100):

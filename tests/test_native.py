@@ -134,6 +134,24 @@ def test_linear(shape: tuple[int, ...], dtype: type) -> None:
             assert_near(alone["linear"](each, w, None), exact, magnitude, k, (shape, outputs))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 4), (3, 4), (0, 4), (2, 3, 4), (5, 2, 3, 4), (130, 70), (2, 0, 3)])
+def test_linear_gradient(shape: tuple[int, ...], dtype: type) -> None:
+    k = shape[-1]
+    for outputs in (1, 6, 37):
+        w, x = numbers(outputs, k, dtype=dtype, seed=1), numbers(*shape, dtype=dtype)
+        g = numbers(*shape[:-1], outputs, dtype=dtype, seed=2)
+        turned = (np.asfortranarray(x), np.asfortranarray(g), w[::-1])
+        for each, G, W in ((x, g, w), turned if len(shape) == 2 else (x, g, w[::-1])):
+            exact = reference.linear_gradient(*(t.astype(float) for t in (G, each, W)), (True, True, True))
+            magnitude = reference.linear_gradient(*(np.abs(t).astype(float) for t in (G, each, W)), (True, True, True))
+            found = alone["linear_gradient"](G, each, W, (True, True, True))
+            for got, wanted, size, terms in zip(found, exact, magnitude, (outputs, each.size, each.size), strict=True):
+                assert_near(got, wanted, size, terms, (shape, outputs))
+            some = alone["linear_gradient"](G, each, W, (False, True, False))
+            assert [t is None for t in some] == [True, False, True]
+
+
 def test_nan_and_infinity_stay_in_their_row() -> None:
     a, b = numbers(20, 30), numbers(30, 40, seed=1)
     a[3, 4], a[7, 0] = np.nan, np.inf

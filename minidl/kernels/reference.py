@@ -145,6 +145,13 @@ def linear(x: Array, w: Array, b: Array | None) -> Array:
     return y if b is None else y + b
 
 
+def linear_gradient(g: Array, x: Array, w: Array, needed: tuple[bool, bool, bool]) -> tuple[Array | None, ...]:
+    """linear's gradients for x, w and b, those that are needed."""
+    n = math.prod(x.shape[:-1])
+    rows, inputs = g.reshape(n, g.shape[-1]), x.reshape(n, x.shape[-1])
+    return g @ w if needed[0] else None, rows.T @ inputs if needed[1] else None, rows.sum(0) if needed[2] else None
+
+
 # ----------------------------------------------------------------------------------- convolution and pooling
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import tape
 from ..kernels import kernel
-from ..tape import record, wrap
+from ..tape import record, record_result, wrap
 from ._common import Number, broadcast, constant, floating, operands, tensor_of
 
 if TYPE_CHECKING:
@@ -156,9 +156,9 @@ def pow(a: Tensor | Number, b: Tensor | Number) -> Tensor:
             raise ValueError("pow: an integer to a negative power is no integer; convert with .float() first")
         return wrap(_integer_pow(a.array, b.array))
     Y = kernel(a).pow(a.array, b.array)
-    return record(
+    return record_result(
         Y,
-        a, lambda G: G * where(b == 0, 0.0, b * a ** (b - 1)),
+        a, lambda G, Y: G * where(b == 0, 0.0, b * a ** (b - 1)),
         b, lambda G, Y: G * Y * log(where((a == 0) & (b >= 0), 1.0, a)),
     )  # fmt: skip
 
@@ -208,7 +208,7 @@ def reciprocal(x: Tensor) -> Tensor:
     ∂L/∂X = -G * Y * Y
     """
     x = floating(x, "reciprocal")
-    return record(kernel(x).reciprocal(x.array), x, lambda G, Y: -G * Y * Y)
+    return record_result(kernel(x).reciprocal(x.array), x, lambda G, Y: -G * Y * Y)
 
 
 def sqrt(x: Tensor) -> Tensor:
@@ -217,7 +217,7 @@ def sqrt(x: Tensor) -> Tensor:
     ∂L/∂X = G / (2 * Y)
     """
     x = floating(x, "sqrt")
-    return record(kernel(x).sqrt(x.array), x, lambda G, Y: G / (2 * Y))
+    return record_result(kernel(x).sqrt(x.array), x, lambda G, Y: G / (2 * Y))
 
 
 def rsqrt(x: Tensor) -> Tensor:
@@ -226,7 +226,7 @@ def rsqrt(x: Tensor) -> Tensor:
     ∂L/∂X = -G * Y ** 3 / 2
     """
     x = floating(x, "rsqrt")
-    return record(kernel(x).rsqrt(x.array), x, lambda G, Y: -G * Y * Y * Y / 2)
+    return record_result(kernel(x).rsqrt(x.array), x, lambda G, Y: -G * Y * Y * Y / 2)
 
 
 # ------------------------------------------------------------------------------- exponentials, trigonometry
@@ -238,7 +238,7 @@ def exp(x: Tensor) -> Tensor:
     ∂L/∂X = G * Y
     """
     x = floating(x, "exp")
-    return record(kernel(x).exp(x.array), x, lambda G, Y: G * Y)
+    return record_result(kernel(x).exp(x.array), x, lambda G, Y: G * Y)
 
 
 def expm1(x: Tensor) -> Tensor:
@@ -249,7 +249,7 @@ def expm1(x: Tensor) -> Tensor:
     Exact near 0, where exp(X) - 1 would cancel.
     """
     x = floating(x, "expm1")
-    return record(kernel(x).expm1(x.array), x, lambda G, Y: G * (Y + 1))
+    return record_result(kernel(x).expm1(x.array), x, lambda G, Y: G * (Y + 1))
 
 
 def log(x: Tensor) -> Tensor:
@@ -307,7 +307,7 @@ def tanh(x: Tensor) -> Tensor:
     ∂L/∂X = G * (1 - Y * Y)
     """
     x = floating(x, "tanh")
-    return record(kernel(x).tanh(x.array), x, lambda G, Y: G * (1 - Y * Y))
+    return record_result(kernel(x).tanh(x.array), x, lambda G, Y: G * (1 - Y * Y))
 
 
 def sigmoid(x: Tensor) -> Tensor:
@@ -316,7 +316,7 @@ def sigmoid(x: Tensor) -> Tensor:
     ∂L/∂X = G * Y * (1 - Y)
     """
     x = floating(x, "sigmoid")
-    return record(kernel(x).sigmoid(x.array), x, lambda G, Y: G * Y * (1 - Y))
+    return record_result(kernel(x).sigmoid(x.array), x, lambda G, Y: G * Y * (1 - Y))
 
 
 def erf(x: Tensor) -> Tensor:
@@ -505,7 +505,7 @@ def relu(x: Tensor) -> Tensor:
     x = tensor_of(x, "relu")
     if x.array.dtype.kind == "b":
         raise TypeError("relu: bool tensors have no negative part; convert with .int() or .float()")
-    return record(kernel(x).relu(x.array), x, lambda G, Y: where(Y <= 0, 0.0, G))
+    return record_result(kernel(x).relu(x.array), x, lambda G, Y: where(Y <= 0, 0.0, G))
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:

@@ -310,12 +310,12 @@ def _shorten_rows(weight: Tensor, rows: np.ndarray, max_norm: float, norm_type: 
     lengths = np.linalg.norm(weight.array[rows], norm_type, axis=1)
     long = lengths > max_norm
     if long.any():
-        recording, tape.mode.recording = tape.mode.recording, False
+        recording = tape.set_recording(False)
         try:
             scale = (max_norm / (lengths[long] + 1e-7)).astype(weight.array.dtype)
             weight[rows[long]] = constant(weight.array[rows[long]] * scale[:, None])
         finally:
-            tape.mode.recording = recording
+            tape.set_recording(recording)
 
 
 def _add_rows(g: Tensor, x: Tensor, rows: int, padding_idx: int | None) -> Tensor:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..kernels import kernel
-from ..tape import record
+from ..tape import record, record_fused
 from ._common import Number, broadcast, operands, tensor_of
 from .elementwise import add, mul
 from .shape import reshape, unsqueeze
@@ -64,33 +64,40 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     x: (..., J), weight: (K, J), bias: (K) or None, Y: (..., K).
     """
     x, weight = tensor_of(x, "linear"), tensor_of(weight, "linear")
-    w, X = weight.array.shape, x.array.shape
-    if len(w) == 1:
+    X, W, B = x.array, weight.array, None if bias is None else tensor_of(bias, "linear").array
+    if W.ndim == 1:
         y = matmul(x, weight)
         return y if bias is None else y + bias
-    if len(w) != 2 or not X or X[-1] != w[1]:
-        raise ValueError(f"linear: x {X} needs a weight of shape (outputs, {X[-1] if X else 'inputs'}), got {w}")
-    if bias is not None and tensor_of(bias, "linear").array.shape != (w[0],):
-        if bias.array.shape not in ((), (1,)):
-            raise ValueError(f"linear: weight {w} needs a bias of shape ({w[0]},), got {bias.array.shape}")
+    if bias is not None and bias.array.shape in ((), (1,)) and W.ndim == 2 and W.shape[0] != 1:
         return linear(x, weight) + bias
-    for name, other in (("weight", weight), ("bias", bias)):
-        if other is not None and other.array.dtype != x.array.dtype:
-            raise TypeError(
-                f"linear: x is {x.array.dtype.name}, {name} {other.array.dtype.name}; convert one with .to(dtype)"
-            )
-    n = _rows(X)
+    if not X.ndim or W.ndim != 2 or X.shape[-1] != W.shape[1] or (B is not None and B.shape != W.shape[:1]):
+        raise _misfit(X.shape, W.shape, B)
+    if X.dtype != W.dtype or (B is not None and X.dtype != B.dtype):
+        raise _mixed(X, W, B)
 
-    def flat(t: Tensor) -> Tensor:
-        return t if t.array.ndim == 2 else reshape(t, (n, t.array.shape[-1]))
+    def gradients(G: Any, needed: tuple[bool, ...]) -> Any:
+        return kernel(x).linear_gradient(G, X, W, needed)
 
-    Y = kernel(x).linear(x.array, weight.array, None if bias is None else bias.array)
-    return record(
-        Y,
-        x, lambda G: matmul(G, weight),
-        weight, lambda G: matmul(flat(G).mT, flat(x)),
-        *(() if bias is None else (bias, lambda G: flat(G).sum(0))),
-    )  # fmt: skip
+    Y = kernel(x).linear(X, W, B)
+    return record_fused(Y, (x, weight, bias), gradients, _linear_composition, (x, weight))
+
+
+def _linear_composition(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    y = matmul(x, weight.mT)
+    return y if bias is None else add(y, bias)
+
+
+def _misfit(x: tuple[int, ...], weight: tuple[int, ...], bias: Any) -> Exception:
+    """The sentence for shapes that do not belong together."""
+    if not x or len(weight) != 2 or x[-1] != weight[1]:
+        return ValueError(f"linear: x {x} needs a weight of shape (outputs, {x[-1] if x else 'inputs'}), got {weight}")
+    return ValueError(f"linear: weight {weight} needs a bias of shape ({weight[0]},), got {bias.shape}")
+
+
+def _mixed(x: Any, weight: Any, bias: Any) -> Exception:
+    """The sentence for dtypes that differ."""
+    name, other = ("weight", weight) if x.dtype != weight.dtype else ("bias", bias)
+    return TypeError(f"linear: x is {x.dtype.name}, {name} {other.dtype.name}; convert one with .to(dtype)")
 
 
 def _of_ndim(name: str, x: Tensor, ndim: int) -> Tensor:

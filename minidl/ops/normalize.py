@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..tape import mode
+from ..tape import set_recording
 from ._common import floating, sizes_of
 from .elementwise import rsqrt
 from .reduce import mean, var
@@ -78,14 +78,14 @@ def batch_norm(
         if n < 2:
             raise ValueError(f"batch_norm: training needs more than one value per channel, got shape {x.array.shape}")
         μ, σ2 = mean(x, dims, keepdim=True), var(x, dims, correction=0, keepdim=True)
-        recording, mode.recording = mode.recording, False
+        recording = set_recording(False)
         try:
             if running_mean is not None:
                 running_mean.mul_(1 - momentum).add_(reshape(μ.detach(), (C,)), alpha=momentum)
             if running_var is not None:
                 running_var.mul_(1 - momentum).add_(reshape(σ2.detach(), (C,)), alpha=momentum * n / (n - 1))
         finally:
-            mode.recording = recording
+            set_recording(recording)
     else:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: evaluation needs running_mean and running_var; give them, or training=True")

@@ -13,7 +13,7 @@ import numpy as np
 
 from .._dtypes import int64
 from ..kernels import kernel
-from ..tape import record, wrap
+from ..tape import record, record_result, wrap
 from ._common import Dims, Number, cast, constant, dim_of, dims_of, floating, tensor_of
 from .elementwise import abs, maximum, minimum, pow, where
 from .index import ValuesAndIndices, gather
@@ -97,7 +97,7 @@ def prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any
         others = reshape(prod(table, -1), tuple(shape[i] for i in kept + axes))
         return _spread(G, shape, axes) * permute(others, tuple(np.argsort(kept + axes).tolist()))
 
-    return record(kernel(x).prod(x.array, axes, keepdim), x, derivative)
+    return record_result(kernel(x).prod(x.array, axes, keepdim), x, derivative)
 
 
 def _extreme(name: str, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:
@@ -111,7 +111,7 @@ def _extreme(name: str, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:
         return _spread(G, shape, axes) * chosen / sum(chosen, axes, keepdim=True)
 
     derivative.__qualname__ = name
-    return record(getattr(kernel(x), name)(x.array, axes, keepdim), x, derivative)
+    return record_result(getattr(kernel(x), name)(x.array, axes, keepdim), x, derivative)
 
 
 def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -277,7 +277,7 @@ def std(
         return _spread(share, shape, axes) * (x - mean(x, axes or None, keepdim=True))
 
     Y = np.sqrt(kernel(x).var(x.array, axes, correction, keepdim))
-    return record(Y, x, derivative)
+    return record_result(Y, x, derivative)
 
 
 def logsumexp(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -291,7 +291,7 @@ def logsumexp(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     axes = dims_of(dim, x.array.ndim, "logsumexp")
     shape = x.array.shape
     Y = kernel(x).logsumexp(x.array, axes, keepdim)
-    return record(Y, x, lambda G, Y: _spread(G, shape, axes) * (x - _spread(Y, shape, axes)).exp())
+    return record_result(Y, x, lambda G, Y: _spread(G, shape, axes) * (x - _spread(Y, shape, axes)).exp())
 
 
 def cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
@@ -347,7 +347,7 @@ def norm(x: Tensor, p: Number | str = 2, dim: Dims = None, keepdim: bool = False
             Y = Y if keepdim else Y.squeeze(axes)
         else:
             Y = kernel(x).sum(np.abs(x.array) ** p, axes, keepdim) ** (1 / p)
-    return record(np.asarray(Y, x.array.dtype), x, derivative)
+    return record_result(np.asarray(Y, x.array.dtype), x, derivative)
 
 
 def vector_norm(x: Tensor, ord: Number = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
