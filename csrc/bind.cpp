@@ -5,6 +5,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <list>
+
 #include "threads.h"
 
 namespace py = pybind11;
@@ -23,6 +25,8 @@ Verbs pool_verbs();
 Verbs random_verbs();
 Verbs reduce_verbs();
 Verbs softmax_verbs();
+Verbs conv_rung_verbs();
+Verbs rung_verbs();
 
 namespace {
 
@@ -90,6 +94,23 @@ py::dict verbs(const py::dict& reference) {
     return found;
 }
 
+// The rungs of the ladders, as "matmul.blocked", each on top of the Python function of that name, which has its docstring and the words for arguments that do not fit.
+py::dict rungs(const py::dict& refusals) {
+    static std::vector<PyMethodDef> table = [] {
+        std::vector<PyMethodDef> all = rung_verbs();
+        for (const PyMethodDef& each : conv_rung_verbs()) all.push_back(each);
+        return all;
+    }();
+    static std::list<std::string> docs;   // never destroyed before the functions
+    py::dict found;
+    for (PyMethodDef& each : table) {
+        const py::object refuse = refusals[each.ml_name];
+        each.ml_doc = docs.emplace_back(py::str(refuse.attr("__doc__"))).c_str();
+        found[each.ml_name] = py::reinterpret_steal<py::object>(PyCFunction_NewEx(&each, refuse.ptr(), py::str("minidl.kernels.ladders").ptr()));
+    }
+    return found;
+}
+
 }  // namespace
 }  // namespace minidl
 
@@ -99,6 +120,7 @@ PYBIND11_MODULE(_native, m) {
     level = usable_levels().back();
     m.doc() = "minidl's compiled kernels; minidl.kernels.native is the face of them.";
     m.def("verbs", verbs, py::arg("reference"));
+    m.def("rungs", rungs, py::arg("refusals"));
     m.def("levels", level_names, "Instruction sets that this build and machine offer, lowest first.");
     m.def("get_level", [] { return std::string(NAMES[level]); });
     m.def("set_level", set_level, py::arg("name"));

@@ -287,8 +287,8 @@ PyObject* invoke(PyObject* (*body)(A...), PyObject* reference, PyObject* const* 
 template <auto body> PyObject* entry(PyObject* reference, PyObject* const* args, Py_ssize_t count) {
     return invoke(body, reference, args, count);
 }
-template <auto body> PyMethodDef verb(const char* name) {
-    return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(entry<body>)), METH_FASTCALL, nullptr};
+template <auto body> PyMethodDef verb(const char* name, const char* doc = nullptr) {
+    return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(entry<body>)), METH_FASTCALL, doc};
 }
 
 using Verbs = std::vector<PyMethodDef>;

@@ -1,5 +1,5 @@
 #include "bind.h"
-#include "conv.h"
+#include "conv_rungs.h"
 
 namespace minidl {
 namespace {
@@ -9,8 +9,7 @@ int64_t output_size(int64_t size, int64_t taps, int64_t stride, int64_t padding,
     return room < 0 ? 0 : room / stride + 1;
 }
 
-// Sizes from the three shapes; false where they do not belong together, or where a kernel would have nothing to do (the reference
-// has the words, and the zeros).
+// Sizes from the three shapes; false where they do not belong together (the reference has the words).
 bool geometry(ConvArguments& p, Pair stride, Pair padding, Pair dilation, int64_t groups) {
     if (stride.y < 1 || stride.x < 1 || dilation.y < 1 || dilation.x < 1 || padding.y < 0 || padding.x < 0 || groups < 1) return false;
     const int64_t *x = p.image.shape, *w = p.filter.shape, *y = p.output.shape;
@@ -21,9 +20,10 @@ bool geometry(ConvArguments& p, Pair stride, Pair padding, Pair dilation, int64_
     p.padding[0] = padding.y, p.padding[1] = padding.x;
     p.dilation[0] = dilation.y, p.dilation[1] = dilation.x;
     p.bias = nullptr;
-    return p.n && p.c && p.o && p.r && p.s && p.p && p.q && p.p == output_size(p.h, p.r, stride.y, padding.y, dilation.y) &&
+    return p.r && p.s && p.p && p.q && p.p == output_size(p.h, p.r, stride.y, padding.y, dilation.y) &&
            p.q == output_size(p.w, p.s, stride.x, padding.x, dilation.x);
 }
+bool is_empty(const ConvArguments& p) { return !p.n || !p.c || !p.o; }   // the reference has the zeros
 
 // A shape that no array has yet.
 View outline(int64_t a, int64_t b, int64_t c, int64_t d) {
@@ -43,7 +43,9 @@ PyObject* run(bool (*kernel)(const ConvArguments&), ConvArguments& p, View& resu
     return result.release();
 }
 
-PyObject* conv2d(Array x, Array w, std::optional<Array> b, Pair stride, Pair padding, Pair dilation, int64_t groups) {
+using Forward = PerType<bool (*)(const ConvArguments&)>;
+
+PyObject* forward(const Forward& kernel, bool takes_empty, Array x, Array w, std::optional<Array> b, Pair stride, Pair padding, Pair dilation, int64_t groups) {
     if (x.type() != w.type() || x.ndim() != 4 || w.ndim() != 4) return not_mine();
     if (b && (b->type() != x.type() || b->ndim() != 1 || b->shape(0) != w.shape(0))) return not_mine();
     if (stride.y < 1 || stride.x < 1) return not_mine();
@@ -51,9 +53,15 @@ PyObject* conv2d(Array x, Array w, std::optional<Array> b, Pair stride, Pair pad
     p.image = x.view(), p.filter = w.view();
     p.output = outline(x.shape(0), w.shape(0), output_size(x.shape(2), w.shape(2), stride.y, padding.y, dilation.y),
                        output_size(x.shape(3), w.shape(3), stride.x, padding.x, dilation.x));
-    if (!geometry(p, stride, padding, dilation, groups)) return not_mine();
+    if (!geometry(p, stride, padding, dilation, groups) || (is_empty(p) && !takes_empty)) return not_mine();
     if (b) p.bias = b->data<void>(), p.bias_step = b->view().stride[0];
-    return run(of_type(PICK(conv_table).conv2d, x.type()), p, p.output, x.type());
+    return run(of_type(kernel, x.type()), p, p.output, x.type());
+}
+PyObject* conv2d(Array x, Array w, std::optional<Array> b, Pair stride, Pair padding, Pair dilation, int64_t groups) {
+    return forward(PICK(conv_table).conv2d, false, x, w, b, stride, padding, dilation, groups);
+}
+template <Forward ConvRungs::*rung> PyObject* conv2d_rung(Array x, Array w, std::optional<Array> b, Pair stride, Pair padding, Pair dilation, int64_t groups) {
+    return forward(PICK(conv_rungs).*rung, true, x, w, b, stride, padding, dilation, groups);
 }
 
 PyObject* conv2d_input(Array g, Array w, Pair size, Pair stride, Pair padding, Pair dilation, int64_t groups) {
@@ -61,7 +69,7 @@ PyObject* conv2d_input(Array g, Array w, Pair size, Pair stride, Pair padding, P
     ConvArguments p;
     p.output = g.view(), p.filter = w.view();
     p.image = outline(g.shape(0), w.shape(1) * groups, size.y, size.x);
-    if (!geometry(p, stride, padding, dilation, groups)) return not_mine();
+    if (!geometry(p, stride, padding, dilation, groups) || is_empty(p)) return not_mine();
     return run(of_type(PICK(conv_table).conv2d_input, g.type()), p, p.image, g.type());
 }
 
@@ -70,7 +78,7 @@ PyObject* conv2d_weight(Array x, Array g, Pair size, Pair stride, Pair padding, 
     ConvArguments p;
     p.image = x.view(), p.output = g.view();
     p.filter = outline(g.shape(1), x.shape(1) / groups, size.y, size.x);
-    if (!geometry(p, stride, padding, dilation, groups)) return not_mine();
+    if (!geometry(p, stride, padding, dilation, groups) || is_empty(p)) return not_mine();
     return run(of_type(PICK(conv_weight_table).conv2d_weight, x.type()), p, p.filter, x.type());
 }
 
@@ -78,9 +86,17 @@ PyObject* conv2d_weight(Array x, Array g, Pair size, Pair stride, Pair padding, 
 
 Verbs conv_verbs() {
     return {
-        verb<conv2d>("conv2d"),
+        verb<conv2d>("conv2d", "The product of `im2col` without its matrix. In a zero-padded copy of the image every row of that matrix lies as one run, which the\n"
+                               "micro-kernel of matmul reads in place, on all threads (csrc/conv.cpp). This is what ships."),
         verb<conv2d_input>("conv2d_input"),
         verb<conv2d_weight>("conv2d_weight"),
+    };
+}
+
+Verbs conv_rung_verbs() {
+    return {
+        verb<conv2d_rung<&ConvRungs::direct>>("conv2d.direct"),
+        verb<conv2d_rung<&ConvRungs::im2col>>("conv2d.im2col"),
     };
 }
 

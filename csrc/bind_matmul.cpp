@@ -113,7 +113,8 @@ PyObject* linear_gradient(Array g, Array x, Array w, Ints needed) {
 
 Verbs matmul_verbs() {
     return {
-        verb<matmul>("matmul"),
+        verb<matmul>("matmul", "`packed` on all threads. C is cut into tasks by size, operands are copied only where it pays, small and skinny shapes\n"
+                               "have paths of their own (csrc/matmul.cpp). This is what ships."),
         verb<linear>("linear"),
         verb<linear_gradient>("linear_gradient"),
     };

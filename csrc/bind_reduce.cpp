@@ -163,7 +163,9 @@ PyObject* sum_of_rows(const Array& x) {
 
 Verbs reduce_verbs() {
     return {
-        verb<sum>("sum"), verb<mean>("mean"), verb<prod>("prod"), verb<amax>("amax"), verb<amin>("amin"), verb<var>("var"),
+        verb<sum>("sum", "`vectorized` on all threads. It goes over any axes as they lie in memory, and partial sums carry along what their rounding\n"
+                         "loses (csrc/reduce.cpp). This is what ships."),
+        verb<mean>("mean"), verb<prod>("prod"), verb<amax>("amax"), verb<amin>("amin"), verb<var>("var"),
         verb<logsumexp>("logsumexp"), verb<arg<&ReduceTable::argmax>>("argmax"), verb<arg<&ReduceTable::argmin>>("argmin"),
     };
 }

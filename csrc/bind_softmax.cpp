@@ -96,7 +96,8 @@ PyObject* cross_entropy_gradient(Array g, Array x, Int64Array target, Array lse,
 Verbs softmax_verbs() {
     using S = SoftmaxTable;
     return {
-        verb<forward<&S::softmax>>("softmax"),
+        verb<forward<&S::softmax>>("softmax", "`vectorized` on all threads. The tail of a row is one more vector whose other lanes are masked, and a short row never leaves\n"
+                                              "the registers (csrc/softmax.cpp). This is what ships."),
         verb<forward<&S::log_softmax>>("log_softmax"),
         verb<backward<&S::softmax_gradient>>("softmax_gradient"),
         verb<backward<&S::log_softmax_gradient>>("log_softmax_gradient"),

@@ -15,7 +15,7 @@ import minidl
 
 ROOT = Path(minidl.__file__).parent
 LAYERS = [  # from the bottom up: a module imports from its own layer or from those below
-    {"_dtypes", "_native", "_batch"},  # names and compiled code
+    {"_dtypes", "_native", "_batch", "_matmul"},  # names and compiled code
     {"kernels"},
     {"tape", "random"},
     {"ops"},
@@ -63,7 +63,7 @@ def imports(name: str) -> set[str]:
             base = ".".join([*above, *([node.module] if node.module else [])])
             for alias in node.names:  # `from . import tape` is a module, `from .tape import record` a name in one
                 whole = f"{base}.{alias.name}"
-                found.add(whole if whole in MODULES or alias.name in ("_native", "_batch") else base)
+                found.add(whole if whole in MODULES or alias.name in ("_native", "_batch", "_matmul") else base)
     return {module for module in found if module.split(".")[0] == "minidl" and module != name}
 
 

@@ -2,17 +2,25 @@
 
 `reference` (NumPy) is the specification; `native` (C++) has the same names and hands what it lacks to the reference.
 `kernel(x)` picks by the type of array that a tensor holds.
+
+`matmul`, `conv2d`, `sum` and `softmax` are ladders (ladders.py): each of these verbs in several forms, from pure Python
+to the kernel that ships, as in `minidl.kernels.matmul.blocked(a, b)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import native, reference
+
+if TYPE_CHECKING:
+    from .ladders import conv2d, matmul, softmax, sum
+
+_LADDERS = ("conv2d", "matmul", "softmax", "sum")
 
 _backends = {"reference": reference, "native": native}
 _by_array: dict[type, Any] = {np.ndarray: native if native.compiled else reference}
@@ -52,3 +60,12 @@ def backend(name: str | None = None) -> Any:
 def active() -> Any:
     """The module of kernel verbs for new arrays on the CPU."""
     return _by_array[np.ndarray]
+
+
+def __getattr__(name: str) -> Any:
+    """The ladders, loaded when one is asked for: a training run needs none."""
+    if name not in _LADDERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import ladders
+
+    return getattr(ladders, name)
