@@ -53,7 +53,20 @@ PyObject* conv2d(Array x, Array w, std::optional<Array> b, Pair stride, Pair pad
                        output_size(x.shape(3), w.shape(3), stride.x, padding.x, dilation.x));
     if (!geometry(p, stride, padding, dilation, groups)) return not_mine();
     if (b) p.bias = b->data<void>(), p.bias_step = b->view().stride[0];
-    return run(of_type(PICK(conv_table).conv2d, x.type()), p, p.output, x.type());
+    const bool winograd = of_type(PICK(winograd_table).pays, x.type())(p);
+    return run(of_type(winograd ? PICK(winograd_table).conv2d : PICK(conv_table).conv2d, x.type()), p, p.output, x.type());
+}
+
+PyObject* conv2d_winograd(Array x, Array w, std::optional<Array> b, Pair padding, int64_t tile) {
+    if (x.type() != w.type() || x.ndim() != 4 || w.ndim() != 4 || (tile != 2 && tile != 4)) return not_mine();
+    if (b && (b->type() != x.type() || b->ndim() != 1 || b->shape(0) != w.shape(0))) return not_mine();
+    const Pair one{1, 1};
+    ConvArguments p;
+    p.image = x.view(), p.filter = w.view();
+    p.output = outline(x.shape(0), w.shape(0), output_size(x.shape(2), w.shape(2), 1, padding.y, 1), output_size(x.shape(3), w.shape(3), 1, padding.x, 1));
+    if (!geometry(p, one, padding, one, 1) || !PICK(winograd_table).fits(p)) return not_mine();
+    if (b) p.bias = b->data<void>(), p.bias_step = b->view().stride[0];
+    return run(of_type(tile == 4 ? PICK(winograd_table).conv2d : PICK(winograd_table).conv2d_small, x.type()), p, p.output, x.type());
 }
 
 PyObject* conv2d_input(Array g, Array w, Pair size, Pair stride, Pair padding, Pair dilation, int64_t groups) {
@@ -62,7 +75,8 @@ PyObject* conv2d_input(Array g, Array w, Pair size, Pair stride, Pair padding, P
     p.output = g.view(), p.filter = w.view();
     p.image = outline(g.shape(0), w.shape(1) * groups, size.y, size.x);
     if (!geometry(p, stride, padding, dilation, groups)) return not_mine();
-    return run(of_type(PICK(conv_table).conv2d_input, g.type()), p, p.image, g.type());
+    const bool winograd = of_type(PICK(winograd_table).pays, g.type())(p);
+    return run(of_type(winograd ? PICK(winograd_table).conv2d_input : PICK(conv_table).conv2d_input, g.type()), p, p.image, g.type());
 }
 
 PyObject* conv2d_weight(Array x, Array g, Pair size, Pair stride, Pair padding, Pair dilation, int64_t groups) {
@@ -81,6 +95,7 @@ Verbs conv_verbs() {
         verb<conv2d>("conv2d"),
         verb<conv2d_input>("conv2d_input"),
         verb<conv2d_weight>("conv2d_weight"),
+        verb<conv2d_winograd>("conv2d_winograd"),
     };
 }
 
