@@ -85,7 +85,8 @@ PyObject* conv2d_weight(Array x, Array g, Pair size, Pair stride, Pair padding, 
     p.image = x.view(), p.output = g.view();
     p.filter = outline(g.shape(1), x.shape(1) / groups, size.y, size.x);
     if (!geometry(p, stride, padding, dilation, groups)) return not_mine();
-    return run(of_type(PICK(conv_weight_table).conv2d_weight, x.type()), p, p.filter, x.type());
+    const bool winograd = of_type(PICK(winograd_table).pays, x.type())(p);
+    return run(of_type(winograd ? PICK(winograd_weight_table).conv2d_weight : PICK(conv_weight_table).conv2d_weight, x.type()), p, p.filter, x.type());
 }
 
 }  // namespace

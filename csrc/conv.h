@@ -27,8 +27,13 @@ struct WinogradTable {
     PerType<bool (*)(const ConvArguments&)> pays;                   // and faster than the others
 };
 
+struct WinogradWeightTable {
+    PerType<bool (*)(const ConvArguments&)> conv2d_weight;
+};
+
 }  // namespace minidl
 
 MINIDL_TABLE(minidl::ConvTable, conv_table)
 MINIDL_TABLE(minidl::ConvWeightTable, conv_weight_table)
 MINIDL_TABLE(minidl::WinogradTable, winograd_table)
+MINIDL_TABLE(minidl::WinogradWeightTable, winograd_weight_table)

@@ -149,24 +149,6 @@ template <class T, int M> void compute_block(const Job<T, M>& job, int64_t block
     }
 }
 
-template <class T> constexpr auto of(const PerType<bool (*)(const ConvArguments&)>& entry) {
-    if constexpr (sizeof(T) == 4) return entry.f32;
-    else return entry.f64;
-}
-
-// True where each number is a small integer: then so must be the results.
-template <class T> bool integers(const View& w) {
-    const int64_t *stride = w.stride, *shape = w.shape;
-    for (int64_t o = 0; o < shape[0]; ++o)
-        for (int64_t c = 0; c < shape[1]; ++c)
-            for (int64_t r = 0; r < shape[2]; ++r)
-                for (int64_t s = 0; s < shape[3]; ++s) {
-                    const T x = static_cast<const T*>(w.data)[o * stride[0] + c * stride[1] + r * stride[2] + s * stride[3]];
-                    if (!(x > -(1 << 24) && x < (1 << 24) && x == static_cast<int32_t>(x))) return false;
-                }
-    return true;
-}
-
 // y (images, o, p, q) = the correlation of x (images, c, h, w) with the filter. False: out of memory.
 template <class T, int M> bool correlate(Tiling<T, M> tiling, int64_t c, int64_t o, const View& x, const Filter<T>& filter, const ConvArguments& p, T* y, char*& spoiled) {
     constexpr int64_t L = vec<T>::size, PANEL = WIDE * L, VALUES = Tiling<T, M>::VALUES, LINE = 64 / sizeof(T), CACHE = 512 << 10, TASK = 1 << 19;

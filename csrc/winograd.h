@@ -58,6 +58,21 @@ template <class T> struct Transform<T, 4> {
         y[2] = aa * even_a + bb * even_b;
         y[3] = m[5] + a * aa * odd_a + b * bb * odd_b;
     }
+    // The filter's gradient is a convolution, too, whose filter is the output's gradient, 4 x 4, and whose outputs are 3 x 3, from the same points: its
+    // two matrices. The divisors are left to `taps`, which runs once a filter.
+    static ALWAYS_INLINE void gradient(const V (&g)[4], V (&u)[6]) {
+        const V even_a = g[0] + aa * g[2], odd_a = g[1] + aa * g[3], even_b = g[0] + bb * g[2], odd_b = g[1] + bb * g[3];
+        u[0] = g[0];
+        u[1] = even_a + a * odd_a, u[2] = even_a - a * odd_a;
+        u[3] = even_b + b * odd_b, u[4] = even_b - b * odd_b;
+        u[5] = g[3];
+    }
+    static ALWAYS_INLINE void taps(const V (&m)[6], V (&w)[3]) {
+        const V even_a = of_a * (m[1] + m[2]), odd_a = of_a * (m[1] - m[2]), even_b = of_b * (m[3] + m[4]), odd_b = of_b * (m[3] - m[4]);
+        w[0] = of_0 * m[0] + even_a + even_b;
+        w[1] = a * odd_a + b * odd_b;
+        w[2] = m[5] + aa * even_a + bb * even_b;
+    }
 };
 
 // Tiles are taken in blocks, whose values stay in the second cache: `rows` rows of tiles (those of all images counted through) times `columns`.
@@ -132,6 +147,24 @@ template <class T> void fill_strip(T* strip, int64_t rows, int64_t width, const 
             }
         }
     }
+}
+
+// What a filter or a gradient that consists of small integers leads to must be exact, which these products are not.
+template <class T> bool integers(const View& w) {
+    const int64_t *stride = w.stride, *shape = w.shape;
+    for (int64_t o = 0; o < shape[0]; ++o)
+        for (int64_t c = 0; c < shape[1]; ++c)
+            for (int64_t r = 0; r < shape[2]; ++r)
+                for (int64_t s = 0; s < shape[3]; ++s) {
+                    const T x = static_cast<const T*>(w.data)[o * stride[0] + c * stride[1] + r * stride[2] + s * stride[3]];
+                    if (!(x > -(1 << 24) && x < (1 << 24) && x == static_cast<int32_t>(x))) return false;
+                }
+    return true;
+}
+
+template <class T> constexpr auto of(const PerType<bool (*)(const ConvArguments&)>& entry) {
+    if constexpr (sizeof(T) == 4) return entry.f32;
+    else return entry.f64;
 }
 
 // The values of a segment's tiles, for L channels: value f of tile t at to[f * step + t * lanes].
