@@ -124,7 +124,7 @@ template <class T> void fill_strip(T* strip, int64_t rows, int64_t width, const 
     if (i0 == i1 || inside == 0) return;
 
     image += (top + i0) * stride[2] + (left + j0) * stride[3];
-    const bool through = inside == w && stride[2] == w;   // rows follow each other
+    const bool through = inside == w && stride[3] == 1 && stride[2] == w;   // rows follow each other
     const int64_t run = through ? (i1 - i0) * w : inside;
     for (int64_t first = i0; first < i1; first += through ? i1 - i0 : 1, image += stride[2]) {
         T* to = strip + (first * width + j0) * L;
