@@ -32,7 +32,7 @@ template <class T> void add_unit(const WeightGradient<T>& all, int64_t unit, int
     Planes<T> planes = all.planes;
     planes.channels = smaller(all.block, p.c - c0);
     const int64_t *stride = p.image.stride, *of_g = p.output.stride;
-    fill_planes(planes, room, first, static_cast<const T*>(p.image.data) + image * stride[0] + (group * p.c + c0) * stride[1], stride);
+    fill_planes(planes, room, first, static_cast<const T*>(p.image.data) + image * stride[0] + (group * p.c + c0) * stride[1], stride, end_of<T>(p.image));
     T* packed = room + all.planes.size();
 
     const int64_t k = planes.channels * all.taps, tiles = pieces(k, ROWS);
@@ -92,7 +92,7 @@ template <class T> void add_unit_of_few(const WeightGradient<T>& all, int64_t un
     Planes<T> planes = all.planes;
     planes.channels = smaller(all.block, p.c - c0);
     const int64_t *stride = p.image.stride, *of_g = p.output.stride;
-    fill_planes(planes, room, first, static_cast<const T*>(p.image.data) + image * stride[0] + (group * p.c + c0) * stride[1], stride);
+    fill_planes(planes, room, first, static_cast<const T*>(p.image.data) + image * stride[0] + (group * p.c + c0) * stride[1], stride, end_of<T>(p.image));
     T* rows_of_g = room + all.planes.size() + L;
     const int64_t k = planes.channels * all.taps, lanes = pieces(p.q, L) * L;
     for (int64_t o = 0; o < p.o; ++o) {
