@@ -207,6 +207,11 @@ def conv2d(
     return np.ascontiguousarray(y) if b is None else y + b[:, None, None]
 
 
+def conv2d_winograd(x: Array, w: Array, b: Array | None, padding: Pair, tile: int) -> Array:
+    """conv2d with stride 1; a backend may use Winograd's products for tiles of tile x tile outputs (2 or 4)."""
+    return conv2d(x, w, b, (1, 1), padding, (1, 1), 1)
+
+
 def conv2d_input(
     g: Array, w: Array, size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> Array:
