@@ -15,6 +15,7 @@ namespace minidl {
 
 Level level = BASELINE;
 
+Verbs attention_verbs();
 Verbs conv_verbs();
 Verbs elementwise_verbs();
 Verbs index_verbs();
@@ -72,6 +73,7 @@ py::dict verbs(const py::dict& reference) {
     static std::vector<PyMethodDef> table = [] {
         std::vector<PyMethodDef> all;
         for (const auto& family : {
+                 attention_verbs,
                  conv_verbs,
                  elementwise_verbs,
                  index_verbs,

@@ -1,7 +1,6 @@
 #include "bind.h"
 #include "conv.h"
 #include "conv_rungs.h"
-#include "winograd.h"
 
 namespace minidl {
 namespace {

@@ -322,3 +322,32 @@ def binary_with_logits(x: np.ndarray, t: np.ndarray, weight: Any = 1.0) -> np.nd
 def kl_div(x: np.ndarray, t: np.ndarray, *, reduction: str = "mean", log_target: bool = False) -> np.ndarray:
     terms = np.exp(t) * (t - x) if log_target else t * (np.log(t) - x)
     return {"mean": terms.mean(), "sum": terms.sum(), "none": terms, "batchmean": terms.sum() / len(x)}[reduction]
+
+
+def added(mask: np.ndarray) -> np.ndarray:
+    """What attention adds to its scores: a mask of bools says where it may attend."""
+    return np.where(mask, 0.0, -np.inf) if mask.dtype == bool else mask
+
+
+def attention(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    mask: np.ndarray | None = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> np.ndarray:
+    """Query by query, key by key."""
+    batch = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+    (L, E), (S, Ev) = q.shape[-2:], v.shape[-2:]
+    q, k, v = (np.broadcast_to(x, (*batch, *x.shape[-2:])) for x in (q, k, v))
+    bias = np.broadcast_to(0.0 if mask is None else added(mask), (*batch, L, S))
+    y = np.zeros((*batch, L, Ev))
+    for at in np.ndindex(*batch, L):
+        weights = np.zeros(S)
+        for j in range(at[-1] + 1 if is_causal else S):
+            if j < S:
+                weights[j] = np.exp((q[at] @ k[at[:-1]][j]) * (E**-0.5 if scale is None else scale) + bias[at][j])
+        if weights.any():
+            y[at] = weights / weights.sum() @ v[at[:-1]]
+    return y

@@ -476,6 +476,44 @@ def batch_norm_gradient(
     return gx if needed[0] else None, gw if needed[1] else None, gb if needed[2] else None
 
 
+# ------------------------------------------------------------------------------------------------- attention
+
+
+def _scores(q: Array, k: Array, mask: Array | None, causal: bool, scale: float) -> Array:
+    """(..., L, S); -inf where a query may not attend to a key: causal, to one that comes after it."""
+    s = (q * q.dtype.type(scale)) @ k.swapaxes(-1, -2)
+    if mask is not None:
+        s = np.where(mask, s, -np.inf) if mask.dtype == bool else s + mask
+    if causal:
+        s = np.where(np.tri(*s.shape[-2:]) > 0, s, -np.inf)
+    return s.astype(q.dtype, copy=False)
+
+
+def attention(
+    q: Array, k: Array, v: Array, mask: Array | None, causal: bool, scale: float
+) -> tuple[Array, Array]:
+    """softmax(scale q kᵀ + mask) v, and each query's log-sum-exp (..., L). One that may attend to nothing gets 0.
+
+    mask: bool (may attend) or of q's dtype (added), broadcast to (..., L, S).
+    """
+    s = _scores(q, k, mask, causal, scale)
+    lse = logsumexp(s, (s.ndim - 1,), False)
+    return _weights(s, lse) @ v, lse
+
+
+def _weights(s: Array, lse: Array) -> Array:
+    p: Array = np.exp(s - np.where(lse == -np.inf, 0, lse)[..., None]).astype(s.dtype, copy=False)
+    return p
+
+
+def attention_gradient(
+    g: Array, q: Array, k: Array, v: Array, y: Array, lse: Array, mask: Array | None, causal: bool, scale: float
+) -> tuple[Array, Array, Array]:
+    p = _weights(_scores(q, k, mask, causal, scale), lse)
+    ds = p * (g @ v.swapaxes(-1, -2) - np.sum(g * y, -1, keepdims=True)) * q.dtype.type(scale)
+    return ds @ k, ds.swapaxes(-1, -2) @ q, p.swapaxes(-1, -2) @ g
+
+
 # --------------------------------------------------------------------------------------- gather and scatter
 
 

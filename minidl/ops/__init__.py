@@ -1,5 +1,6 @@
 """Every differentiable operation, one file a family: formula, value and derivatives of each on one screen."""
 
+from .attention import scaled_dot_product_attention
 from .conv import conv1d, conv2d, conv2d_input, conv2d_weight
 from .elementwise import (
     abs,
