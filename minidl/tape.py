@@ -14,6 +14,7 @@ import itertools
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from heapq import heapify, heappop, heappush
 from operator import attrgetter
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
@@ -100,32 +101,32 @@ class Extra:
 class Node:
     """One operation on the tape, or a leaf (no inputs).
 
-    inputs   (node, derivative, node, derivative, ...); () for a leaf; None once the graph was freed.
-             For a fused operation (node, node, ...), with `fused` set.
+    inputs   (node, derivative, node, derivative, ...); () for a leaf; None once the graph was freed
     result   (array, Storage) where a derivative needs the operation's result, else None
     stamp    the clock when it was made: parents are always older than children
     """
 
-    __slots__ = ("inputs", "result", "fused", "shape", "dtype", "stamp", "extra", "__weakref__")
+    __slots__ = ("inputs", "result", "shape", "dtype", "stamp", "extra", "__weakref__")
 
     inputs: tuple[Any, ...] | None
     result: tuple[Any, Storage] | None
-    fused: Fused | None
     extra: Extra | None
+    fused = False
 
     def __init__(self, inputs: tuple[Any, ...], array: Any) -> None:
         self.inputs, self.shape, self.dtype, self.stamp = inputs, array.shape, array.dtype, clock()
-        self.result = self.fused = self.extra = None
+        self.result = self.extra = None
 
     @property
     def name(self) -> str:
         """The operation's name, read from where its derivative was written."""
         if self.inputs == ():
             return "leaf"
-        if self.inputs is None:
-            return "freed"
-        made_by = self.fused.gradients if self.fused else self.inputs[1]
-        return made_by.__qualname__.split(".<locals>")[0]
+        return "freed" if self.inputs is None else self._made_by().__qualname__.split(".<locals>")[0]
+
+    def _made_by(self) -> Callable:
+        assert self.inputs is not None
+        return self.inputs[1]
 
     def __repr__(self) -> str:
         return f"Node({self.name}, shape={self.shape}, dtype={self.dtype.name})"
@@ -136,23 +137,46 @@ class Node:
         return self.extra
 
     def parents(self) -> tuple[Node, ...]:
+        return self._walked_once()[::2]
+
+    def _walked_once(self) -> tuple[Any, ...]:
         if self.inputs is None:
             raise RuntimeError(
                 "backward: this graph was walked before and its values were freed; "
                 "pass retain_graph=True to the first backward() or grad(), or compute the loss again"
             )
-        return tuple(n for n in self.inputs if n is not None) if self.fused else self.inputs[::2]
+        return self.inputs
+
+    def free(self) -> None:
+        self.inputs = self.result = None
 
 
-class Fused:
-    """A fused operation's gradients in one kernel call, and the plain composition that it equals."""
+class FusedNode(Node):
+    """An operation whose gradients come from one kernel call; inputs: (node or None, ...).
+
+    gradients    the call
+    composition  the plain operations that it equals, of `tensors`
+    used         the tensors whose values the gradients read
+    """
 
     __slots__ = ("gradients", "composition", "tensors", "used")
 
-    gradients: Callable
+    gradients: Callable | None
     composition: Callable | None
-    tensors: Sequence[Tensor | None]  # what the composition takes
-    used: Sequence[Tensor | None]  # what the gradients read
+    tensors: Sequence[Tensor | None]
+    used: Sequence[Tensor | None]
+    fused = True
+
+    def _made_by(self) -> Callable:
+        assert self.gradients is not None
+        return self.gradients
+
+    def parents(self) -> tuple[Node, ...]:
+        return tuple([n for n in self._walked_once() if n is not None])
+
+    def free(self) -> None:
+        self.inputs = self.result = self.gradients = self.composition = None
+        self.tensors = self.used = ()
 
 
 # ------------------------------------------------------------------------------------------------ record
@@ -192,7 +216,7 @@ def record(Y: Any, a: Tensor, da: Callable, b: Tensor | None = None, db: Callabl
         if inputs:
             y.node = node = _new(Node)  # without a call of __init__: this line runs once for each operation
             node.inputs, node.shape, node.dtype, node.stamp = inputs, Y.shape, Y.dtype, clock()
-            node.result = node.fused = node.extra = None
+            node.result = node.extra = None
     if watched and mode.anomaly:
         _look_at(Y, da.__qualname__.split(".<locals>")[0], "forward", mode.modules)
         if y.node is not None:
@@ -238,10 +262,12 @@ def record_fused(
         return y
     nodes = tuple([None if t is None else t.node for t in inputs])
     if any(nodes):
-        y.node = node = Node(nodes, y.array)
-        node.fused = fused = _new(Fused)
-        fused.gradients, fused.composition = gradients, composition
-        fused.tensors, fused.used = inputs if composition else (), inputs if used is None else used
+        y.node = node = _new(FusedNode)
+        array = y.array
+        node.inputs, node.shape, node.dtype, node.stamp = nodes, array.shape, array.dtype, clock()
+        node.result = node.extra = None
+        node.gradients, node.composition = gradients, composition
+        node.tensors, node.used = inputs if composition else (), inputs if used is None else used
         if result:
             y.storage = Storage()
             node.result = (y.array, y.storage)
@@ -288,26 +314,22 @@ def walk(
     Without targets, every leaf that is reached accumulates its `.grad`. With targets only what leads to them is
     computed, and their gradients are returned. `create_graph` records the walk itself, for second derivatives.
     """
-    grads: dict[Node, Tensor] = {}
+    grads: dict[Node, Tensor] = {}  # of the nodes that are still to be walked
     for node, G in roots:
         grads[node] = grads[node] + G if node in grads else G
-    order = _newest_first(grads)
-    if targets is None:
-        needed = None
-    else:
-        needed = set(targets)
-        for node in reversed(order):
-            if node not in needed and any(p in needed for p in node.parents()):
-                needed.add(node)
+    needed = None if targets is None else _leading_to(targets, grads)
+    todo = [(-node.stamp, node) for node in grads]  # a heap: the newest node first, for no older one can change its G
+    heapify(todo)
     found: dict[Node, Tensor] = {}
     recording, sharing, looking = set_recording(bool(create_graph)), mode.sharing, watched and mode.anomaly
     mode.sharing = create_graph
     if looking:
         mode.anomaly = False  # a bad gradient is reported with the operation that it belongs to
     try:
-        for node in order:
-            G = grads.pop(node, None)  # type: ignore[arg-type]
-            if G is None or (needed is not None and node not in needed):
+        while todo:
+            node = heappop(todo)[1]
+            G = grads.pop(node)
+            if needed is not None and node not in needed:
                 continue
             if (extra := node.extra) is not None:
                 for hook in list(extra.hooks.values()):
@@ -317,11 +339,14 @@ def walk(
                     extra.grad = G
             if targets is not None and node in targets:
                 found[node] = G if create_graph or G.array.base is None else wrap(G.array.copy())
-            if not node.inputs:
+            if node.inputs == ():
                 if targets is None:
                     _accumulate(node, G, create_graph)
                 continue
-            parts = _fused_parts(node, G, needed, create_graph) if node.fused else _parts(node, G, needed)
+            if node.fused:
+                parts = _fused_parts(node, G, needed, create_graph)  # type: ignore[arg-type]
+            else:
+                parts = _parts(node, G, needed)
             for parent, g in parts:
                 if g.array.shape != parent.shape:
                     g = sum_to(g, parent.shape)
@@ -329,11 +354,14 @@ def walk(
                     g = g.to(parent.dtype)
                 if looking:
                     _look_at(g.array, node.name, "backward", (node.extra.module,) if node.extra else ())
-                earlier = grads.get(parent)
-                grads[parent] = g if earlier is None else earlier + g
+                if parent in grads:
+                    grads[parent] = grads[parent] + g
+                else:
+                    grads[parent] = g
+                    heappush(todo, (-parent.stamp, parent))
             if not retain_graph:
-                node.inputs = node.result = node.fused = None
-            G = g = earlier = parts = None  # type: ignore[assignment]  # only `grads` may hold them now
+                node.free()
+            G = g = parts = None  # type: ignore[assignment]  # only `grads` may hold them now
     finally:
         set_recording(recording)
         mode.sharing = sharing
@@ -342,25 +370,26 @@ def walk(
     return found
 
 
-def _newest_first(roots: Iterable[Node]) -> list[Node]:
-    """Every node that can be reached, by falling stamp: a child always comes before its parents."""
+def _leading_to(targets: Sequence[Node], roots: Iterable[Node]) -> set[Node]:
+    """The targets, and every node from which a walk reaches one."""
     seen = set(roots)
     todo = list(seen)
     for node in todo:  # it grows on the way
-        if node.inputs != ():
-            for parent in node.parents():
-                if parent not in seen:
-                    seen.add(parent)
-                    todo.append(parent)
-    return sorted(seen, key=attrgetter("stamp"), reverse=True)
+        for parent in node.parents():
+            if parent not in seen:
+                seen.add(parent)
+                todo.append(parent)
+    needed = set(targets)
+    for node in sorted(seen, key=attrgetter("stamp")):  # parents are older than children
+        if any(parent in needed for parent in node.parents()):
+            needed.add(node)
+    return needed
 
 
 def _parts(node: Node, G: Tensor, needed: set[Node] | None) -> Iterable[tuple[Node, Tensor]]:
     """Each parent with its share of the gradient, one derivative after the other."""
-    inputs = node.inputs
-    assert inputs is not None
-    for i in range(0, len(inputs), 2):
-        parent, derivative = inputs[i], inputs[i + 1]
+    inputs = iter(node._walked_once())
+    for parent, derivative in zip(inputs, inputs, strict=True):
         if needed is not None and parent not in needed:
             continue
         if derivative.__closure__ is not None:
@@ -379,33 +408,33 @@ def _parts(node: Node, G: Tensor, needed: set[Node] | None) -> Iterable[tuple[No
 
 
 def _fused_parts(
-    node: Node, G: Tensor, needed: set[Node] | None, create_graph: bool
+    node: FusedNode, G: Tensor, needed: set[Node] | None, create_graph: bool
 ) -> Iterable[tuple[Node, Tensor]]:
     """As `_parts`: one kernel for all gradients, or, when they are to be differentiated again, the composition."""
-    fused, inputs = node.fused, node.inputs
-    assert fused is not None and inputs is not None
-    for tensor in fused.used:
+    inputs, gradients = node._walked_once(), node.gradients
+    assert gradients is not None
+    for tensor in node.used:
         if tensor is not None and tensor.storage is not None:
             _unchanged(node, tensor.storage)
     if node.result is not None:
         _unchanged(node, node.result[1])
     asked = tuple([p is not None and (needed is None or p in needed) for p in inputs])
-    if fused.composition is None:
-        gradients = fused.gradients(G, asked)
-        return [(p, g) for p, g, ask in zip(inputs, gradients, asked, strict=True) if ask and g is not None]
+    if node.composition is None:
+        found = gradients(G, asked)
+        return [(p, g) for p, g, ask in zip(inputs, found, asked, strict=True) if ask and g is not None]
     if not create_graph:
-        arrays = fused.gradients(G.array, asked)
+        arrays = gradients(G.array, asked)
         return [(p, wrap(g)) for p, g, ask in zip(inputs, arrays, asked, strict=True) if ask]
     # The composition is walked down to stand-ins, each an identity of its input: the first walk ends there, and what it
     # recorded leads on through them to the inputs when it is differentiated again.
-    stand_ins = [None if t is None else _identity(t) for t in fused.tensors]
-    Y = fused.composition(*stand_ins)
+    stand_ins = [None if t is None else _identity(t) for t in node.tensors]
+    Y = node.composition(*stand_ins)
     asked_nodes = [s.node for s, ask in zip(stand_ins, asked, strict=True) if ask and s is not None and s.node]
-    found = walk([(Y.node, G)], asked_nodes, retain_graph=True, create_graph=True) if Y.node else {}
+    reached = walk([(Y.node, G)], asked_nodes, retain_graph=True, create_graph=True) if Y.node else {}
     parts = []
     for parent, stand_in, ask in zip(inputs, stand_ins, asked, strict=True):
-        if ask and stand_in is not None and stand_in.node in found:
-            parts.append((parent, found[stand_in.node]))
+        if ask and stand_in is not None and stand_in.node in reached:
+            parts.append((parent, reached[stand_in.node]))
     return parts
 
 
@@ -522,7 +551,7 @@ def seed(name: str, y: Any, gradient: Tensor | None) -> Tensor:
             raise RuntimeError(
                 f"{name}: shape {y.shape} is no single number; take .sum() or .mean() first, or pass the gradient"
             )
-        return wrap(np.ones_like(y.array))
+        return wrap(np.full(y.array.shape, 1, y.array.dtype) if y.array.ndim else np.array(1, y.array.dtype))
     if not isinstance(gradient, _TensorClass):
         gradient = wrap(np.asarray(gradient, y.dtype))
     if gradient.array.shape != y.array.shape:

@@ -81,7 +81,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__}: no forward method; define forward(self, x) in the class")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._forward_hooks or tape.mode.anomaly:
+        if self._forward_hooks or (tape.watched and tape.mode.anomaly):
             return self._call_watched(args, kwargs)
         return self.forward(*args, **kwargs)
 

@@ -63,23 +63,38 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     x: (..., J), weight: (K, J), bias: (K) or None, Y: (..., K).
     """
-    x, weight = tensor_of(x, "linear"), tensor_of(weight, "linear")
-    X, W, B = x.array, weight.array, None if bias is None else tensor_of(bias, "linear").array
-    if W.ndim == 1:
-        y = matmul(x, weight)
-        return y if bias is None else y + bias
-    if bias is not None and bias.array.shape in ((), (1,)) and W.ndim == 2 and W.shape[0] != 1:
-        return linear(x, weight) + bias
-    if not X.ndim or W.ndim != 2 or X.shape[-1] != W.shape[1] or (B is not None and B.shape != W.shape[:1]):
-        raise _misfit(X.shape, W.shape, B)
-    if X.dtype != W.dtype or (B is not None and X.dtype != B.dtype):
-        raise _mixed(X, W, B)
+    try:
+        X, W, B = x.array, weight.array, None if bias is None else bias.array
+    except AttributeError:
+        tensor_of(x, "linear"), tensor_of(weight, "linear"), tensor_of(bias, "linear")
+        raise
+    dtype = X.dtype
+    if W.ndim != 2 or W.dtype is not dtype or (B is not None and (B.dtype is not dtype or B.ndim != 1 or len(B) != len(W))):
+        return _rare_linear(x, weight, bias)
+    try:
+        Y = kernel(x).linear(X, W, B)
+    except ValueError:
+        raise _misfit(X.shape, W.shape, B) from None
 
     def gradients(G: Any, needed: tuple[bool, ...]) -> Any:
         return kernel(x).linear_gradient(G, X, W, needed)
 
-    Y = kernel(x).linear(X, W, B)
     return record_fused(Y, (x, weight, bias), gradients, _linear_composition, (x, weight))
+
+
+def _rare_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A weight of one dimension, a bias that broadcasts; or the sentence for what does not fit."""
+    X, W, B = x.array, weight.array, None if bias is None else bias.array
+    if W.ndim == 1:
+        y = matmul(x, weight)
+        return y if bias is None else y + bias
+    if not X.ndim or W.ndim != 2 or X.shape[-1] != W.shape[1]:
+        raise _misfit(X.shape, W.shape, B)
+    if X.dtype != W.dtype or (B is not None and X.dtype != B.dtype):
+        raise _mixed(X, W, B)
+    if B is not None and B.shape not in ((), (1,), W.shape[:1]):
+        raise _misfit(X.shape, W.shape, B)
+    return _linear_composition(x, weight, bias)
 
 
 def _linear_composition(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
