@@ -63,6 +63,9 @@ PyObject* conv2d(Array x, Array w, std::optional<Array> b, Pair stride, Pair pad
 template <Forward ConvRungs::*rung> PyObject* conv2d_rung(Array x, Array w, std::optional<Array> b, Pair stride, Pair padding, Pair dilation, int64_t groups) {
     return forward(PICK(conv_rungs).*rung, true, x, w, b, stride, padding, dilation, groups);
 }
+PyObject* conv2d_implicit(Array x, Array w, std::optional<Array> b, Pair stride, Pair padding, Pair dilation, int64_t groups) {
+    return forward(PICK(conv_table).conv2d, true, x, w, b, stride, padding, dilation, groups);
+}
 
 PyObject* conv2d_input(Array g, Array w, Pair size, Pair stride, Pair padding, Pair dilation, int64_t groups) {
     if (g.type() != w.type() || g.ndim() != 4 || w.ndim() != 4) return not_mine();
@@ -97,6 +100,7 @@ Verbs conv_rung_verbs() {
     return {
         verb<conv2d_rung<&ConvRungs::direct>>("conv2d.direct"),
         verb<conv2d_rung<&ConvRungs::im2col>>("conv2d.im2col"),
+        verb<conv2d_implicit>("conv2d.implicit"),
     };
 }
 

@@ -143,7 +143,7 @@ BAD: dict[str, list[tuple[Any, ...]]] = {
 def test_compiled_rungs_refuse_what_does_not_fit(ladder: str) -> None:
     for name, rung in LADDERS[ladder]:
         rung(*ARGUMENTS[ladder])
-        if name not in (*SLOW, "winograd", LADDERS[ladder].ships):
+        if name not in (*SLOW, LADDERS[ladder].ships):
             for arguments in BAD[ladder]:
                 with pytest.raises(ValueError, match=rf"{ladder}\.{name}: got .*; expected "):
                     rung(*arguments)
@@ -275,8 +275,6 @@ CONVOLUTIONS: list[Any] = [
 
 def check_conv2d(level: str, name: str, case: Sequence[Any], dtype: type) -> None:
     n, groups, c, o, size, taps, *window = case
-    if name == "winograd" and (taps, window[0], window[2], groups) != ((3, 3), (1, 1), (1, 1), 1):
-        return
     x, w = numbers(n, groups * c, *size, dtype=dtype), numbers(groups * o, c, *taps, dtype=dtype, seed=1)
     b, options = numbers(groups * o, dtype=dtype, seed=2), (*window, groups)
     exact = reference.conv2d(x.astype(float), w.astype(float), None, *options)
@@ -317,8 +315,6 @@ def test_conv2d_of_any_size(level: str, name: str, counts: Any, size: Any, taps:
 
 @pytest.mark.parametrize("level, name", rungs_of("conv2d"))
 def test_conv2d_of_small_integers_is_exact(level: str, name: str) -> None:
-    if name == "winograd":
-        pytest.skip("its transforms divide: integers do not stay integers")
     rng = np.random.default_rng(0)
     x, w = rng.integers(-9, 10, (2, 3, 8, 7)), rng.integers(-9, 10, (5, 3, 3, 3))
     options = (None, (1, 1), (1, 1), (1, 1), 1)
@@ -329,8 +325,6 @@ def test_conv2d_of_small_integers_is_exact(level: str, name: str) -> None:
 
 @pytest.mark.parametrize("level, name", rungs_of("conv2d"))
 def test_nan_in_an_image_reaches_only_what_it_touches(level: str, name: str) -> None:
-    if name == "winograd":
-        pytest.skip("its transforms spread a NaN over a tile")
     x, w, options = numbers(1, 3, 9, 9), numbers(3, 3, 3, 3, seed=1), (None, (1, 1), (0, 0), (1, 1), 1)
     x[0, :, 4, 8] = np.nan
     with instruction_set(level):
@@ -456,8 +450,7 @@ def test_the_case_table_through_every_rung(ladder: str) -> None:
     assert {row.op for row, _ in through} >= {ladder}
     for each in rungs_of(ladder):
         level, name = each.values
-        if name != "winograd":
-            with instruction_set(level):
-                for row, variant in through:
-                    for dtype in DTYPES:
-                        value_through(row, variant, dtype, ladder, LADDERS[ladder][name])
+        with instruction_set(level):
+            for row, variant in through:
+                for dtype in DTYPES:
+                    value_through(row, variant, dtype, ladder, LADDERS[ladder][name])
