@@ -15,10 +15,12 @@ namespace minidl {
 
 Level level = BASELINE;
 
+Verbs attention_verbs();
 Verbs conv_verbs();
 Verbs elementwise_verbs();
 Verbs index_verbs();
 Verbs matmul_verbs();
+Verbs normalize_verbs();
 Verbs optim_verbs();
 Verbs pool_verbs();
 Verbs random_verbs();
@@ -71,10 +73,12 @@ py::dict verbs(const py::dict& reference) {
     static std::vector<PyMethodDef> table = [] {
         std::vector<PyMethodDef> all;
         for (const auto& family : {
+                 attention_verbs,
                  conv_verbs,
                  elementwise_verbs,
                  index_verbs,
                  matmul_verbs,
+                 normalize_verbs,
                  optim_verbs,
                  pool_verbs,
                  random_verbs,

@@ -172,11 +172,32 @@ PyArrayObject* new_array(int type, int ndim, const int64_t* shape);
 
 // Owns a result until it is handed over, so that a throw in between leaks nothing.
 struct Result : Array {
+    Result() = default;   // none
     Result(int type, int ndim, const int64_t* shape) { object = new_array(type, ndim, shape); }
     Result(const Result&) = delete;
     ~Result() { Py_XDECREF(object); }
     PyObject* release() { return reinterpret_cast<PyObject*>(std::exchange(object, nullptr)); }
 };
+
+// A contiguous array of the same values: the array itself where it is that already.
+struct Contiguous : Array {
+    explicit Contiguous(const Array& x) {
+        object = reinterpret_cast<PyArrayObject*>(PyArray_FROM_OF(reinterpret_cast<PyObject*>(x.object), NPY_ARRAY_C_CONTIGUOUS));
+        if (!object) throw std::bad_alloc();
+    }
+    Contiguous(const Contiguous&) = delete;
+    ~Contiguous() { Py_DECREF(object); }
+};
+
+// (a, b, ...) of results; an empty one (nothing was asked for) is None.
+template <class... R> PyObject* tuple_of(R&... results) {
+    PyObject* all = PyTuple_New(sizeof...(R));
+    if (!all) throw std::bad_alloc();
+    Py_ssize_t i = 0;
+    const auto set = [&](PyObject* each) { PyTuple_SET_ITEM(all, i++, each ? each : (Py_INCREF(Py_None), Py_None)); };
+    (set(results.release()), ...);
+    return all;
+}
 
 inline PyObject* not_mine() { Py_RETURN_NOTIMPLEMENTED; }
 

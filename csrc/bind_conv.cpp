@@ -1,4 +1,5 @@
 #include "bind.h"
+#include "conv.h"
 #include "conv_rungs.h"
 
 namespace minidl {
@@ -43,25 +44,38 @@ PyObject* run(bool (*kernel)(const ConvArguments&), ConvArguments& p, View& resu
     return result.release();
 }
 
-using Forward = PerType<bool (*)(const ConvArguments&)>;
+using Kernel = bool (*)(const ConvArguments&);
+using Forward = PerType<Kernel>;
 
-PyObject* forward(const Forward& kernel, bool takes_empty, Array x, Array w, std::optional<Array> b, Pair stride, Pair padding, Pair dilation, int64_t groups) {
-    if (x.type() != w.type() || x.ndim() != 4 || w.ndim() != 4) return not_mine();
-    if (b && (b->type() != x.type() || b->ndim() != 1 || b->shape(0) != w.shape(0))) return not_mine();
-    if (stride.y < 1 || stride.x < 1) return not_mine();
-    ConvArguments p;
+// The arguments of a convolution of x by w; false where they do not belong together, or where only the reference takes them.
+bool forward(ConvArguments& p, const Array& x, const Array& w, const std::optional<Array>& b, Pair stride, Pair padding, Pair dilation, int64_t groups) {
+    if (x.type() != w.type() || x.ndim() != 4 || w.ndim() != 4) return false;
+    if (b && (b->type() != x.type() || b->ndim() != 1 || b->shape(0) != w.shape(0))) return false;
+    if (stride.y < 1 || stride.x < 1) return false;
     p.image = x.view(), p.filter = w.view();
     p.output = outline(x.shape(0), w.shape(0), output_size(x.shape(2), w.shape(2), stride.y, padding.y, dilation.y),
                        output_size(x.shape(3), w.shape(3), stride.x, padding.x, dilation.x));
-    if (!geometry(p, stride, padding, dilation, groups) || (is_empty(p) && !takes_empty)) return not_mine();
+    if (!geometry(p, stride, padding, dilation, groups)) return false;
     if (b) p.bias = b->data<void>(), p.bias_step = b->view().stride[0];
+    return true;
+}
+bool winograd_pays(const ConvArguments& p, int type) { return of_type(PICK(winograd_table).pays, type)(p); }
+
+PyObject* conv2d(Array x, Array w, std::optional<Array> b, Pair stride, Pair padding, Pair dilation, int64_t groups) {
+    ConvArguments p;
+    if (!forward(p, x, w, b, stride, padding, dilation, groups) || is_empty(p)) return not_mine();
+    const Forward& kernel = winograd_pays(p, x.type()) ? PICK(winograd_table).conv2d : PICK(conv_table).conv2d;
     return run(of_type(kernel, x.type()), p, p.output, x.type());
 }
-PyObject* conv2d(Array x, Array w, std::optional<Array> b, Pair stride, Pair padding, Pair dilation, int64_t groups) {
-    return forward(PICK(conv_table).conv2d, false, x, w, b, stride, padding, dilation, groups);
-}
 template <Forward ConvRungs::*rung> PyObject* conv2d_rung(Array x, Array w, std::optional<Array> b, Pair stride, Pair padding, Pair dilation, int64_t groups) {
-    return forward(PICK(conv_rungs).*rung, true, x, w, b, stride, padding, dilation, groups);
+    ConvArguments p;
+    if (!forward(p, x, w, b, stride, padding, dilation, groups)) return not_mine();
+    return run(of_type(PICK(conv_rungs).*rung, x.type()), p, p.output, x.type());
+}
+PyObject* conv2d_winograd(Array x, Array w, std::optional<Array> b, Pair padding, int64_t tile) {
+    ConvArguments p;
+    if ((tile != 2 && tile != 4) || !forward(p, x, w, b, {1, 1}, padding, {1, 1}, 1) || is_empty(p) || !PICK(winograd_table).fits(p)) return not_mine();
+    return run(of_type(tile == 4 ? PICK(winograd_table).conv2d : PICK(winograd_table).conv2d_small, x.type()), p, p.output, x.type());
 }
 PyObject* conv2d_implicit(Array x, Array w, std::optional<Array> b, Pair stride, Pair padding, Pair dilation, int64_t groups) {
     return forward(PICK(conv_table).conv2d, true, x, w, b, stride, padding, dilation, groups);
@@ -73,7 +87,8 @@ PyObject* conv2d_input(Array g, Array w, Pair size, Pair stride, Pair padding, P
     p.output = g.view(), p.filter = w.view();
     p.image = outline(g.shape(0), w.shape(1) * groups, size.y, size.x);
     if (!geometry(p, stride, padding, dilation, groups) || is_empty(p)) return not_mine();
-    return run(of_type(PICK(conv_table).conv2d_input, g.type()), p, p.image, g.type());
+    const Forward& kernel = winograd_pays(p, g.type()) ? PICK(winograd_table).conv2d_input : PICK(conv_table).conv2d_input;
+    return run(of_type(kernel, g.type()), p, p.image, g.type());
 }
 
 PyObject* conv2d_weight(Array x, Array g, Pair size, Pair stride, Pair padding, Pair dilation, int64_t groups) {
@@ -82,7 +97,8 @@ PyObject* conv2d_weight(Array x, Array g, Pair size, Pair stride, Pair padding, 
     p.image = x.view(), p.output = g.view();
     p.filter = outline(g.shape(1), x.shape(1) / groups, size.y, size.x);
     if (!geometry(p, stride, padding, dilation, groups) || is_empty(p)) return not_mine();
-    return run(of_type(PICK(conv_weight_table).conv2d_weight, x.type()), p, p.filter, x.type());
+    const Forward& kernel = winograd_pays(p, x.type()) ? PICK(winograd_weight_table).conv2d_weight : PICK(conv_weight_table).conv2d_weight;
+    return run(of_type(kernel, x.type()), p, p.filter, x.type());
 }
 
 }  // namespace
@@ -93,6 +109,7 @@ Verbs conv_verbs() {
                                "micro-kernel of matmul reads in place, on all threads (csrc/conv.cpp). This is what ships."),
         verb<conv2d_input>("conv2d_input"),
         verb<conv2d_weight>("conv2d_weight"),
+        verb<conv2d_winograd>("conv2d_winograd"),
     };
 }
 

@@ -119,6 +119,11 @@ PyObject* gelu(Array x, std::string approximate) {
     return run_unary(of_type(approximate == "tanh" ? table.gelu_tanh : table.gelu, x.type()), x);
 }
 
+PyObject* gelu_gradient(Operand g, Operand x, std::string approximate) {
+    const ElementwiseTable& table = PICK(elementwise);
+    return run_binary(approximate == "tanh" ? table.gelu_tanh_gradient : table.gelu_gradient, -1, g, x);
+}
+
 // a to the power of one number: those powers that are a product or a root; the others are the reference's.
 PyObject* pow(Array a, Operand b) {
     double exponent = b.number;
@@ -144,7 +149,9 @@ Verbs elementwise_verbs() {
         verb<binary<&E::maximum>>("maximum"), verb<binary<&E::minimum>>("minimum"),
         verb<compare<&E::eq>>("eq"), verb<compare<&E::ne>>("ne"), verb<compare<&E::lt>>("lt"),
         verb<compare<&E::le>>("le"), verb<compare<&E::gt>>("gt"), verb<compare<&E::ge>>("ge"),
-        verb<where>("where"), verb<clamp>("clamp"), verb<gelu>("gelu"), verb<pow>("pow"),
+        verb<binary<&E::relu_gradient>>("relu_gradient"), verb<binary<&E::tanh_gradient>>("tanh_gradient"),
+        verb<binary<&E::sigmoid_gradient>>("sigmoid_gradient"), verb<binary<&E::silu_gradient>>("silu_gradient"),
+        verb<gelu_gradient>("gelu_gradient"), verb<where>("where"), verb<clamp>("clamp"), verb<gelu>("gelu"), verb<pow>("pow"),
         verb<unary<&E::neg>>("neg"), verb<unary<&E::abs>>("abs"), verb<unary<&E::sign>>("sign"), verb<unary<&E::square>>("square"),
         verb<unary<&E::sqrt>>("sqrt"), verb<unary<&E::rsqrt>>("rsqrt"), verb<unary<&E::reciprocal>>("reciprocal"),
         verb<unary<&E::floor>>("floor"), verb<unary<&E::ceil>>("ceil"), verb<unary<&E::round>>("round"),

@@ -43,6 +43,33 @@ template <auto RandomTable::*name> PyObject* draw(Word seed, Word offset, int64_
     return result.release();
 }
 
+bool same_shape(const Array& a, const Array& b) {
+    return a.ndim() == b.ndim() && PyArray_CompareLists(PyArray_DIMS(a.object), PyArray_DIMS(b.object), a.ndim());
+}
+
+PyObject* dropout(Array x, double p, Word seed, Word offset) {
+    if (!fits(offset, x.size())) return not_mine();
+    const Contiguous from(x);
+    Result y(x.type(), x.ndim(), PyArray_DIMS(x.object)), mask(NPY_BOOL, x.ndim(), PyArray_DIMS(x.object));
+    {
+        const auto kernel = of_type(PICK(random).dropout, x.type());
+        Unlocked region(x.size() > LARGE / 16);
+        kernel(seed.value, offset.value, x.size(), static_cast<float>(p), p == 1 ? 0 : 1 / (1 - p), from.data<void>(), y.data<void>(),
+               mask.data<uint8_t>());
+    }
+    return tuple_of(y, mask);
+}
+
+PyObject* masked_scale(Array x, BoolArray mask, double scale) {
+    if (!same_shape(x, mask)) return not_mine();
+    const Contiguous from(x), chosen(mask);
+    Result y(x.type(), x.ndim(), PyArray_DIMS(x.object));
+    const auto kernel = of_type(PICK(random).masked_scale, x.type());
+    Unlocked region(x.size() > LARGE / 4);
+    kernel(x.size(), scale, from.data<void>(), chosen.data<uint8_t>(), y.data<void>());
+    return y.release();
+}
+
 }  // namespace
 
 Verbs random_verbs() {
@@ -50,6 +77,8 @@ Verbs random_verbs() {
         verb<philox>("philox"),
         verb<draw<&RandomTable::uniform>>("uniform"),
         verb<draw<&RandomTable::normal>>("normal"),
+        verb<dropout>("dropout"),
+        verb<masked_scale>("masked_scale"),
     };
 }
 

@@ -4,16 +4,6 @@
 namespace minidl {
 namespace {
 
-// A contiguous array of the same values: the array itself where it is that already.
-struct Contiguous : Array {
-    explicit Contiguous(const Array& x) {
-        object = reinterpret_cast<PyArrayObject*>(PyArray_FROM_OF(reinterpret_cast<PyObject*>(x.object), NPY_ARRAY_C_CONTIGUOUS));
-        if (!object) throw std::bad_alloc();
-    }
-    Contiguous(const Contiguous&) = delete;
-    ~Contiguous() { Py_DECREF(object); }
-};
-
 // The last axis; over another one, NumPy's loops along the columns are good.
 bool is_last(int64_t axis, const Array& x) { return x.ndim() > 0 && axis == x.ndim() - 1; }
 
@@ -78,11 +68,7 @@ PyObject* cross_entropy(Array x, Int64Array target, std::optional<Array> weight,
         Unlocked region(x.size() > LARGE / 4);
         kernel(a);
     }
-    PyObject* both = PyTuple_New(2);
-    if (!both) throw std::bad_alloc();
-    PyTuple_SET_ITEM(both, 0, losses.release());
-    PyTuple_SET_ITEM(both, 1, lse.release());
-    return both;
+    return tuple_of(losses, lse);
 }
 
 PyObject* cross_entropy_gradient(Array g, Array x, Int64Array target, Array lse, std::optional<Array> weight, int64_t ignore_index,

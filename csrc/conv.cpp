@@ -124,7 +124,8 @@ template <class T> bool correlate_all(const Correlation<T>& p) {
         for (int64_t task = task_begin; task < task_end; ++task) {
             const int64_t first = task % bands * p.band, group = task / bands % p.groups, image = task / bands / p.groups;
             const int64_t* stride = p.source.stride;
-            fill_planes(p.planes, room, first, static_cast<const T*>(p.source.data) + image * stride[0] + group * p.planes.channels * stride[1], stride);
+            fill_planes(p.planes, room, first, static_cast<const T*>(p.source.data) + image * stride[0] + group * p.planes.channels * stride[1], stride,
+                        end_of<T>(p.source));
             for (int64_t i = 0; i < p.windows; ++i) {
                 const Window<T>& w = p.window[i];
                 const int64_t begin = larger(first, w.i0), end = smaller(first + p.band, w.i0 + w.rows);

@@ -20,7 +20,20 @@ struct ConvWeightTable {
     PerType<bool (*)(const ConvArguments&)> conv2d_weight;
 };
 
+struct WinogradTable {
+    PerType<bool (*)(const ConvArguments&)> conv2d, conv2d_input;   // tiles of 4 x 4
+    PerType<bool (*)(const ConvArguments&)> conv2d_small;           // of 2 x 2
+    bool (*fits)(const ConvArguments&);                             // a case for these kernels
+    PerType<bool (*)(const ConvArguments&)> pays;                   // and faster than the others
+};
+
+struct WinogradWeightTable {
+    PerType<bool (*)(const ConvArguments&)> conv2d_weight;
+};
+
 }  // namespace minidl
 
 MINIDL_TABLE(minidl::ConvTable, conv_table)
 MINIDL_TABLE(minidl::ConvWeightTable, conv_weight_table)
+MINIDL_TABLE(minidl::WinogradTable, winograd_table)
+MINIDL_TABLE(minidl::WinogradWeightTable, winograd_weight_table)

@@ -8,7 +8,7 @@
 //     add the parts, in order
 //
 // The number of parts follows from the sizes alone, and so does the order in which products are added.
-#include "conv.h"
+#include "conv_parts.h"
 
 #include "windows.h"
 
@@ -32,7 +32,7 @@ template <class T> void add_unit(const WeightGradient<T>& all, int64_t unit, int
     Planes<T> planes = all.planes;
     planes.channels = smaller(all.block, p.c - c0);
     const int64_t *stride = p.image.stride, *of_g = p.output.stride;
-    fill_planes(planes, room, first, static_cast<const T*>(p.image.data) + image * stride[0] + (group * p.c + c0) * stride[1], stride);
+    fill_planes(planes, room, first, static_cast<const T*>(p.image.data) + image * stride[0] + (group * p.c + c0) * stride[1], stride, end_of<T>(p.image));
     T* packed = room + all.planes.size();
 
     const int64_t k = planes.channels * all.taps, tiles = pieces(k, ROWS);
@@ -92,7 +92,7 @@ template <class T> void add_unit_of_few(const WeightGradient<T>& all, int64_t un
     Planes<T> planes = all.planes;
     planes.channels = smaller(all.block, p.c - c0);
     const int64_t *stride = p.image.stride, *of_g = p.output.stride;
-    fill_planes(planes, room, first, static_cast<const T*>(p.image.data) + image * stride[0] + (group * p.c + c0) * stride[1], stride);
+    fill_planes(planes, room, first, static_cast<const T*>(p.image.data) + image * stride[0] + (group * p.c + c0) * stride[1], stride, end_of<T>(p.image));
     T* rows_of_g = room + all.planes.size() + L;
     const int64_t k = planes.channels * all.taps, lanes = pieces(p.q, L) * L;
     for (int64_t o = 0; o < p.o; ++o) {
@@ -110,21 +110,6 @@ template <class T> void add_unit_of_few(const WeightGradient<T>& all, int64_t un
             else go(dot_taps<T, 1>, 1);
         }
     }
-}
-
-// ∂W[g, o, k] = Σ[part] sums[part, g, k, o], some rows of k at a time, so that reading across them stays in the first cache.
-template <class T> void add_parts(const WeightGradient<T>& all, T* w) {
-    const int64_t k = all.p.c * all.taps, rows = all.p.groups * k, o = all.p.o, part_size = rows * all.lanes;
-    parallel_for(rows, 16 * larger(1, 65536 / (16 * all.parts * all.lanes)), [&](int64_t begin, int64_t end) {
-        for (int64_t first = begin; first < end; first += 16)
-            for (int64_t i = 0; i < o; ++i)
-                for (int64_t row = first; row < smaller(end, first + 16); ++row) {
-                    const T* from = all.sums + row * all.lanes + i;
-                    T sum = *from;
-                    for (int64_t j = 1; j < all.parts; ++j) sum += from[j * part_size];
-                    w[(row / k * o + i) * k + row % k] = sum;
-                }
-    });
 }
 
 template <class T> bool conv2d_weight(const ConvArguments& p) {
@@ -171,7 +156,7 @@ template <class T> bool conv2d_weight(const ConvArguments& p) {
                 (p.o <= FEW ? add_unit_of_few<T> : add_unit<T>)(all, unit, group, c0, own, sums, unit > begin);
         }
     });
-    if (fine) add_parts(all, static_cast<T*>(p.filter.data));
+    if (fine) add_parts(static_cast<T*>(p.filter.data), all.sums, all.parts, p.groups, p.c * all.taps, p.o, all.lanes);
     return fine;
 }
 

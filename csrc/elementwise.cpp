@@ -71,7 +71,7 @@ template <class T> void clamp(const Nest<2>& nest, double low, double high) {
 template <class T, class Y, class F> void binary(const Nest<3>& nest) {
     const int last = nest.ndim - 1;
     const int64_t sa = nest.stride[1][last], sb = nest.stride[2][last];
-    for_each_row(nest, GRAIN, [=, &nest](int64_t n, const int64_t* offset) {
+    for_each_row(nest, F::grain, [=, &nest](int64_t n, const int64_t* offset) {
         constexpr F f;
         Y* __restrict y = static_cast<Y*>(nest.data[0]) + offset[0];
         const T *a = static_cast<const T*>(nest.data[1]) + offset[1], *b = static_cast<const T*>(nest.data[2]) + offset[2];
@@ -84,7 +84,9 @@ template <class T, class Y, class F> void binary(const Nest<3>& nest) {
 template <class F> constexpr Binary BINARY = {binary<float, float, F>, binary<double, double, F>};
 template <class F> constexpr Compare COMPARE = {binary<float, uint8_t, F>, binary<double, uint8_t, F>};
 
-#define PAIR(Name, expression) struct Name { template <class T> ALWAYS_INLINE auto operator()(T a, T b) const { return expression; } }
+#define PAIR_OF(Name, GRAIN_, a, b, expression) \
+    struct Name { static constexpr int64_t grain = GRAIN_; template <class T> ALWAYS_INLINE auto operator()(T a, T b) const { return expression; } }
+#define PAIR(Name, expression) PAIR_OF(Name, GRAIN, a, b, expression)
 PAIR(Add, a + b);
 PAIR(Sub, a - b);
 PAIR(Mul, a * b);
@@ -98,6 +100,15 @@ PAIR(Le, a <= b);
 PAIR(Gt, a > b);
 PAIR(Ge, a >= b);
 #undef PAIR
+
+// Derivatives of activations times g, from their result y or their argument x
+PAIR_OF(ReluGradient, GRAIN, g, y, y <= 0 ? T(0) : g);
+PAIR_OF(TanhGradient, GRAIN, g, y, g * (1 - y * y));
+PAIR_OF(SigmoidGradient, GRAIN, g, y, g * y * (1 - y));
+PAIR_OF(SiluGradient, SMALL_GRAIN, g, x, g * silu_slope(x));
+PAIR_OF(GeluGradient, SMALL_GRAIN, g, x, g * gelu_slope(x));
+PAIR_OF(GeluTanhGradient, SMALL_GRAIN, g, x, g * gelu_tanh_slope(x));
+#undef PAIR_OF
 
 // ---- a condition and two inputs ---------------------------------------------------------------------------------------
 
@@ -121,6 +132,8 @@ template <class T> void where(const Nest<4>& nest) {
 constexpr ElementwiseTable elementwise = {
     .add = BINARY<Add>, .sub = BINARY<Sub>, .mul = BINARY<Mul>, .div = BINARY<Div>, .maximum = BINARY<Maximum>, .minimum = BINARY<Minimum>,
     .eq = COMPARE<Eq>, .ne = COMPARE<Ne>, .lt = COMPARE<Lt>, .le = COMPARE<Le>, .gt = COMPARE<Gt>, .ge = COMPARE<Ge>,
+    .relu_gradient = BINARY<ReluGradient>, .tanh_gradient = BINARY<TanhGradient>, .sigmoid_gradient = BINARY<SigmoidGradient>,
+    .silu_gradient = BINARY<SiluGradient>, .gelu_gradient = BINARY<GeluGradient>, .gelu_tanh_gradient = BINARY<GeluTanhGradient>,
     .where = {where<float>, where<double>},
     .clamp = {clamp<float>, clamp<double>},
     .copy = UNARY<Copy>, .neg = UNARY<Neg>, .abs = UNARY<Abs>, .sign = UNARY<Sign>, .square = UNARY<Square>, .cube = UNARY<Cube>,

@@ -12,6 +12,7 @@ using Clamp = PerType<void (*)(const Nest<2>&, double low, double high)>;
 struct ElementwiseTable {
     Binary add, sub, mul, div, maximum, minimum;
     Compare eq, ne, lt, le, gt, ge;
+    Binary relu_gradient, tanh_gradient, sigmoid_gradient, silu_gradient, gelu_gradient, gelu_tanh_gradient;
     Where where;
     Clamp clamp;
     Unary copy, neg, abs, sign, square, cube, sqrt, rsqrt, reciprocal, floor, ceil, round;

@@ -22,7 +22,7 @@ template <class T> ALWAYS_INLINE vector<T> load_part(const T* p, int64_t n, cons
     if (p + vec<T>::size <= end) return first_lanes<T>(n) ? load(p) : splat<T>(fill);
     alignas(MINIDL_VECTOR_BYTES) T room[vec<T>::size];
     for (int i = 0; i < vec<T>::size; ++i) room[i] = fill;
-    for (int64_t i = 0; i < n; ++i) room[i] = p[i];
+    copy_lanes<T>(room, p, static_cast<int>(n));
     return load(room);
 }
 // The first n lanes to p. Where a whole vector fits before `end`, the rest of it is written too: what lies there must be written later.
@@ -30,7 +30,7 @@ template <class T> ALWAYS_INLINE void store_part(T* p, int64_t n, const T* end, 
     if (p + vec<T>::size <= end) return store(p, v);
     alignas(MINIDL_VECTOR_BYTES) T room[vec<T>::size];
     store(room, v);
-    for (int64_t i = 0; i < n; ++i) p[i] = room[i];
+    copy_lanes<T>(p, room, static_cast<int>(n));
 }
 
 // All lanes combined by f, in log2(size) steps.

@@ -160,13 +160,16 @@ template <class V> ALWAYS_INLINE V tanh(V x) {
     return with_sign_of(a < number<V>(0.55) ? a + a * (z * small) : 1 - 2 / (exp(2 * a) + 1), x);
 }
 
-// The normal distribution's upper tail, (1 - erf(a / √2)) / 2, for floats 0 <= a <= 15: exp(-a²/2) times a polynomial in (a - 4) / (a + 4).
-template <class V> ALWAYS_INLINE V normal_tail(V a) {
+// The normal distribution for floats 0 <= a <= 15, without the density's factor: exp(-a²/2), and the upper tail (1 - erf(a / √2)) / 2, which is that
+// times a polynomial in (a - 4) / (a + 4).
+template <class V> struct Normal { V exp, tail; };
+template <class V> ALWAYS_INLINE Normal<V> normal(V a) {
     const V high = from_bits<V>(bits(a) & 0xfffff000u), low = a - high;   // high² is exact
     const V scale = 1 / (a + 4), u = (a - 4) * scale;
     const V p = polynomial(u, 0.7552851354f, -0.6078965866f, 0.3871369041f, -0.1865234861f, 0.06040376312f, -0.007525003256f, -0.003512073633f,
                            0.001569589998f, 0.0001783674855f, -0.0001324350965f);
-    return exp_of_sum(-0.5f * high * high, -0.5f * low * (a + high)) * (p * scale);
+    const V e = exp_of_sum(-0.5f * high * high, -0.5f * low * (a + high));
+    return {e, e * (p * scale)};
 }
 
 template <class V> ALWAYS_INLINE V erf(V x) {
@@ -177,7 +180,7 @@ template <class V> ALWAYS_INLINE V erf(V x) {
         const V small = x + x * polynomial(z, 0.128379166f, -0.3761262714f, 0.1128360018f, -0.02685444469f, 0.005189535333f, -0.0008020840074f,
                                            7.889112892e-5f);
         a = a > 5 ? all<V>(5) : a;
-        return a < 0.9f ? small : with_sign_of(1 - 2 * normal_tail(a * 1.41421356f), x);
+        return a < 0.9f ? small : with_sign_of(1 - 2 * normal(a * 1.41421356f).tail, x);
     }
 }
 
@@ -187,14 +190,45 @@ template <class V> ALWAYS_INLINE V gelu(V x) {
     else {
         V a = magnitude(x);
         a = a > 15 ? all<V>(15) : a;
-        const V tail = normal_tail(a);
+        const V tail = normal(a).tail;
         return x * (x < 0 ? tail : 1 - tail);
+    }
+}
+// Its derivative Φ(x) + x φ(x)
+template <class V> ALWAYS_INLINE V gelu_slope(V x) {
+    constexpr number<V> peak = 0.39894228040143267794;   // 1 / √(2π)
+    if constexpr (is_double<V>) return __builtin_erfc(x * -0.70710678118654752440) / 2 + x * (peak * exp(x * x / -2));
+    else {
+        V a = magnitude(x);
+        a = a > 15 ? all<V>(15) : a;
+        const Normal<V> at = normal(a);
+        return (x < 0 ? at.tail : 1 - at.tail) + x * (peak * at.exp);
     }
 }
 // x (1 + tanh u) / 2 = x sigmoid(2 u)
 template <class V> ALWAYS_INLINE V gelu_tanh(V x) {
     using T = number<V>;
     return x * sigmoid(T(1.5957691216057307117597842397375) * (x + T(0.044715) * x * x * x));
+}
+
+// s = sigmoid(x) and 1 - s, neither by subtraction
+template <class V> struct Logistic { V s, rest; };
+template <class V> ALWAYS_INLINE Logistic<V> logistic(V x) {
+    const V e = exp(-magnitude(x)), q = 1 / (1 + e), p = e * q;
+    return {x >= 0 ? q : p, x >= 0 ? p : q};
+}
+// The derivative of x sigmoid(x)
+template <class V> ALWAYS_INLINE V silu_slope(V x) {
+    const Logistic<V> at = logistic(x);
+    return at.s * (1 + x * at.rest);
+}
+// The derivative of gelu_tanh: s + x s (1 - s) (2 u)'
+template <class V> ALWAYS_INLINE V gelu_tanh_slope(V x) {
+    using T = number<V>;
+    constexpr T c = T(1.5957691216057307117597842397375);
+    const V square = x * x;
+    const Logistic<V> at = logistic(c * (x + T(0.044715) * square * x));
+    return at.s + x * at.s * at.rest * (c * (1 + T(0.134145) * square));
 }
 
 template <class T> ALWAYS_INLINE T square_root(T x) { if constexpr (sizeof(T) == 4) return __builtin_sqrtf(x); else return __builtin_sqrt(x); }

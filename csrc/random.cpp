@@ -100,12 +100,36 @@ template <class T> void normal(uint64_t seed, uint64_t offset, int64_t count, vo
     });
 }
 
+// A product, not a choice: what is dropped of an infinity is NaN, as in the reference.
+template <class T> ALWAYS_INLINE void scale_kept(int64_t n, T scale, const T* __restrict x, const uint8_t* __restrict mask, T* __restrict y) {
+    for (int64_t i = 0; i < n; ++i) y[i] = x[i] * (mask[i] ? scale : T(0));
+}
+
+template <class T>
+void dropout(uint64_t seed, uint64_t offset, int64_t count, float p, double scale, const void* x_, void* y_, uint8_t* mask) {
+    const T* x = static_cast<const T*>(x_);
+    T* y = static_cast<T*>(y_);
+    from_words<1>(seed, offset, count, [=](const uint32_t* words, int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) mask[i] = static_cast<float>(static_cast<int32_t>(words[i - begin] >> 8)) * 0x1p-24f >= p;
+        scale_kept(end - begin, static_cast<T>(scale), x + begin, mask + begin, y + begin);
+    });
+}
+template <class T> void masked_scale(int64_t count, double scale, const void* x_, const uint8_t* mask, void* y_) {
+    const T* x = static_cast<const T*>(x_);
+    T* y = static_cast<T*>(y_);
+    parallel_for(count, 2 * GRAIN, [=](int64_t begin, int64_t end) {
+        scale_kept(end - begin, static_cast<T>(scale), x + begin, mask + begin, y + begin);
+    });
+}
+
 }  // namespace
 
 constexpr RandomTable random = {
     .philox = philox,
     .uniform = {uniform<float>, uniform<double>},
     .normal = {normal<float>, normal<double>},
+    .dropout = {dropout<float>, dropout<double>},
+    .masked_scale = {masked_scale<float>, masked_scale<double>},
 };
 
 }  // namespace minidl::ISA

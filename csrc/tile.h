@@ -64,12 +64,21 @@ template <class T, int M, int N, Advance advance> NOINLINE void tile(const Tile<
         if constexpr (advance != TABLE_B) j += t.b_step;
     }
 
-    bool plain = !t.add && !t.row_bias;
-    for (int n = 0; n < N; ++n) plain = plain && !t.column_bias[n] && t.width[n] == L;
-    if (plain) {
-        for (int n = 0; n < N; ++n) {
+    bool whole = !(t.add && t.row_bias);
+    for (int n = 0; n < N; ++n) whole = whole && !t.column_bias[n] && t.width[n] == L;
+    if (whole && t.add) {
+        UNROLL for (int n = 0; n < N; ++n) {
             T* c = t.c[n];
-            UNROLL for (int m = 0; m < M; ++m, c += t.c_row) store(c, sum[m][n]);
+            UNROLL for (int m = 0; m < M; ++m, c += t.c_row) store(c, sum[m][n] + load(c));
+        }
+        return;
+    }
+    if (whole) {
+        static constexpr T none[M] = {};
+        const T* bias = t.row_bias ? t.row_bias : none;
+        UNROLL for (int n = 0; n < N; ++n) {
+            T* c = t.c[n];
+            UNROLL for (int m = 0; m < M; ++m, c += t.c_row) store(c, sum[m][n] + bias[m]);
         }
         return;
     }

@@ -24,27 +24,48 @@ template <class T> struct Planes {
     int64_t size() const { return channels * y.phases * x.phases * plane(); }
 };
 
-template <class T> void fill_planes(const Planes<T>& planes, T* to, int64_t first, const T* image, const int64_t* stride) {
+// The address after the last number of an array.
+template <class T> const T* end_of(const View& x) {
+    const T* end = static_cast<const T*>(x.data) + 1;
+    for (int d = 0; d < x.ndim; ++d) end += x.stride[d] > 0 ? (x.shape[d] - 1) * x.stride[d] : 0;
+    return end;
+}
+
+// `count` zeros, and some more after them.
+template <class T> ALWAYS_INLINE void clear(T* to, int64_t count) {
+    for (int64_t i = 0; i < count; i += vec<T>::size) store(to + i, typename vec<T>::type{});
+}
+
+// Row after row; what a row writes beyond its end, the next one puts right, and the planes have a vector of room after the last. Up to `end`, rows of the
+// image may be read beyond theirs, too.
+template <class T> void fill_planes(const Planes<T>& planes, T* to, int64_t first, const T* image, const int64_t* stride, const T* end) {
+    constexpr int64_t L = vec<T>::size;
     const Axis &y = planes.y, &x = planes.x;
+    const int64_t step = x.phases * stride[3];
     for (int64_t c = 0; c < planes.channels; ++c)
         for (int64_t fy = 0; fy < y.phases; ++fy)
-            for (int64_t fx = 0; fx < x.phases; ++fx)
+            for (int64_t fx = 0; fx < x.phases; ++fx) {
+                // Columns [left, right) lie inside the image.
+                const int64_t left = smaller(planes.width, x.before > fx ? pieces(x.before - fx, x.phases) : 0);
+                const int64_t right = larger(left, smaller(planes.width, pieces(larger(0, x.image + x.before - fx), x.phases)));
                 for (int64_t row = first; row < first + planes.rows; ++row, to += planes.width) {
                     const int64_t h = row * y.phases + fy - y.before;
-                    // Columns [begin, end) lie inside the image.
-                    int64_t begin = planes.width, end = planes.width;
-                    if (h >= 0 && h < y.image) {
-                        begin = smaller(planes.width, x.before > fx ? pieces(x.before - fx, x.phases) : 0);
-                        end = larger(begin, smaller(planes.width, pieces(larger(0, x.image + x.before - fx), x.phases)));
+                    if (h < 0 || h >= y.image || left == right) {
+                        clear(to, planes.width);
+                        continue;
                     }
-                    for (int64_t i = 0; i < begin; ++i) to[i] = 0;
-                    for (int64_t i = end; i < planes.width; ++i) to[i] = 0;
-                    if (begin == end) continue;
-                    const int64_t step = x.phases * stride[3];
-                    const T* from = image + c * stride[1] + h * stride[2] + (begin * x.phases + fx - x.before) * stride[3];
-                    if (step == 1) for (int64_t i = 0; i < end - begin; ++i) to[begin + i] = from[i];
-                    else for (int64_t i = 0; i < end - begin; ++i) to[begin + i] = from[i * step];
+                    const T* from = image + c * stride[1] + h * stride[2] + (left * x.phases + fx - x.before) * stride[3];
+                    T* inside = to + left;
+                    const int64_t count = right - left;
+                    clear(to, left);
+                    if (step == 1) {
+                        int64_t i = 0;
+                        for (; i < count && from + i + L <= end; i += L) store(inside + i, load(from + i));
+                        for (; i < count; ++i) inside[i] = from[i];
+                    } else for (int64_t i = 0; i < count; ++i) inside[i] = from[i * step];
+                    clear(to + right, planes.width - right);
                 }
+            }
 }
 
 // Where tap (phase fy, shift y; phase fx, shift x) of channel c begins.

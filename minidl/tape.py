@@ -217,6 +217,7 @@ def record_fused(
     gradients: Callable[[Any, tuple[bool, ...]], Sequence[Any]],
     composition: Callable[..., Tensor] | None,
     used: Sequence[Tensor | None] | None = None,
+    result: bool = False,
 ) -> Tensor:
     """The Tensor of a fused operation's value Y.
 
@@ -227,6 +228,7 @@ def record_fused(
                  walk this one: nobody writes a second derivative by hand. None: `gradients` takes and gives Tensors,
                  in operations of the engine, and is itself walked (autograd.Function).
     used         the tensors whose values the gradients read; all inputs unless given
+    result       the gradients read Y too: a change of it in place is noticed
     """
     if watched and mode.anomaly:
         name = gradients.__qualname__.split(".<locals>")[0]
@@ -240,6 +242,9 @@ def record_fused(
         node.fused = fused = _new(Fused)
         fused.gradients, fused.composition = gradients, composition
         fused.tensors, fused.used = inputs if composition else (), inputs if used is None else used
+        if result:
+            y.storage = Storage()
+            node.result = (y.array, y.storage)
         if watched and mode.anomaly:
             node.more().module = ".".join(mode.modules)
     return y
@@ -382,6 +387,8 @@ def _fused_parts(
     for tensor in fused.used:
         if tensor is not None and tensor.storage is not None:
             _unchanged(node, tensor.storage)
+    if node.result is not None:
+        _unchanged(node, node.result[1])
     asked = tuple([p is not None and (needed is None or p in needed) for p in inputs])
     if fused.composition is None:
         gradients = fused.gradients(G, asked)

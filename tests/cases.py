@@ -410,9 +410,20 @@ NORMAL = [
     row("softmax", specs.softmax, "ij", V("ijk", dim=1), V("ijk", dim=0), V("i", dim=-1)),
     row("log_softmax", lambda x, dim=-1: np.log(specs.softmax(x, dim)), "ij", V("ijk", dim=1), V("i", dim=-1)),
     row(
+        "scaled_dot_product_attention", specs.attention, ("nik", "njk", "njl"), V("nik", "njk", "njl", is_causal=True), ("lnik", "lnjk", "lnjd", "ij"),
+        V("ik", "nmjk", "mjl", scale=0.7), ("nik", "njk", "njl", bools("n1j")), ("ik", "jk", "jl", bools("ij")), ("nik", "1jk", "njl", "1j"),
+        names=lambda arrays, options, outputs, k: {"MASK": specs.added(arrays[3]) if len(arrays) > 3 else 0.0}, least={"k": 1},
+    ),
+    row(
         "layer_norm", specs.layer_norm, V("ij7", normalized_shape=(7,)), V("ij7", "7", "7", normalized_shape=(7,)),
         V("i35", "35", "35", normalized_shape=(3, 5), eps=1e-3),
         names=lambda arrays, options, outputs, k: {name: a.ravel() for name, a in zip(("WEIGHT", "BIAS"), arrays[1:])},
+    ),
+    row(
+        "rms_norm", specs.rms_norm, V("ij7", normalized_shape=(7,)), V("ij7", "7", normalized_shape=(7,), eps=1e-3),
+        V("i35", "35", normalized_shape=(3, 5), eps=1e-5),
+        names=lambda arrays, options, outputs, k: {name: a.ravel() for name, a in zip(("WEIGHT",), arrays[1:])}
+        | ({} if "eps" in options else {"eps": 2.0**-52}),
     ),
     row(
         "batch_norm", specs.batch_norm, V("nch", "c", positive("c"), "c", "c"), V("nchw", "c", positive("c"), "c", "c", training=True),

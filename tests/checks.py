@@ -195,7 +195,7 @@ def last(row: Row, variant: V, ndim: int, keepdim: bool) -> Callable[[Any], Any]
     known = {p.name: p.default for p in inspect.signature(row.function()).parameters.values()} | variant.options
 
     def arranged(array: Any, result: bool = False) -> Any:
-        if row.op == "layer_norm" and np.ndim(array) == ndim:
+        if row.op in ("layer_norm", "rms_norm") and np.ndim(array) == ndim:
             return move_last(array, tuple(range(-len(known["normalized_shape"]), 0)))
         if not wanted or not isinstance(array, np.ndarray) or array.ndim != ndim or not ndim:
             return array

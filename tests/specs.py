@@ -244,6 +244,11 @@ def layer_norm(
     return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps) * weight + bias
 
 
+def rms_norm(x: np.ndarray, weight: Any = 1.0, *, normalized_shape: Any, eps: float = 0.0) -> np.ndarray:
+    """eps: what the default adds is beyond float64's resolution for numbers around 1."""
+    return x / np.sqrt(np.mean(x * x, tuple(range(-len(normalized_shape), 0)), keepdims=True) + eps) * weight
+
+
 def batch_norm(
     x: np.ndarray, running_mean: Any, running_var: Any, weight: Any = 1.0, bias: Any = 0.0,
     *, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
@@ -317,3 +322,32 @@ def binary_with_logits(x: np.ndarray, t: np.ndarray, weight: Any = 1.0) -> np.nd
 def kl_div(x: np.ndarray, t: np.ndarray, *, reduction: str = "mean", log_target: bool = False) -> np.ndarray:
     terms = np.exp(t) * (t - x) if log_target else t * (np.log(t) - x)
     return {"mean": terms.mean(), "sum": terms.sum(), "none": terms, "batchmean": terms.sum() / len(x)}[reduction]
+
+
+def added(mask: np.ndarray) -> np.ndarray:
+    """What attention adds to its scores: a mask of bools says where it may attend."""
+    return np.where(mask, 0.0, -np.inf) if mask.dtype == bool else mask
+
+
+def attention(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    mask: np.ndarray | None = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> np.ndarray:
+    """Query by query, key by key."""
+    batch = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+    (L, E), (S, Ev) = q.shape[-2:], v.shape[-2:]
+    q, k, v = (np.broadcast_to(x, (*batch, *x.shape[-2:])) for x in (q, k, v))
+    bias = np.broadcast_to(0.0 if mask is None else added(mask), (*batch, L, S))
+    y = np.zeros((*batch, L, Ev))
+    for at in np.ndindex(*batch, L):
+        weights = np.zeros(S)
+        for j in range(at[-1] + 1 if is_causal else S):
+            if j < S:
+                weights[j] = np.exp((q[at] @ k[at[:-1]][j]) * (E**-0.5 if scale is None else scale) + bias[at][j])
+        if weights.any():
+            y[at] = weights / weights.sum() @ v[at[:-1]]
+    return y

@@ -197,6 +197,9 @@ CONVOLUTIONS = [
     (1, 2, 3, 20, (1, 30), (1, 3), (1, 1), (0, 1), (1, 1)),
     (20, 1, 8, 16, (14, 14), (3, 3), (1, 1), (1, 1), (1, 1)),
     (3, 1, 2, 3, (4, 4), (3, 3), (2, 1), (1, 1), (1, 1)),
+    (2, 1, 16, 18, (18, 17), (3, 3), (1, 1), (1, 1), (1, 1)),
+    (1, 1, 33, 17, (20, 45), (3, 3), (1, 1), (0, 2), (1, 1)),
+    (40, 1, 16, 16, (5, 6), (3, 3), (1, 1), (1, 1), (1, 1)),
 ]
 
 
@@ -367,6 +370,7 @@ def workload() -> list[bytes]:
             window = ((1, 1), (1, 1), (1, 1), groups)
             y = native.conv2d(x, w, None, *window)
             results += [y, native.conv2d_input(y, w, (30, 31), *window), native.conv2d_weight(x, y, (3, 3), *window)]
+            results.append(native.conv2d(y, numbers(20, 18, 3, 3, dtype=dtype), None, *window[:3], 1))
             results += native.max_pool2d(y, (2, 2), (2, 2), (0, 0), (1, 1), False)
             results.append(native.avg_pool2d(y, (3, 3), (2, 2), (1, 1), False, True))
     return [each.tobytes() for each in results]

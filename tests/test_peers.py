@@ -31,8 +31,8 @@ FUNCTIONS = """
 """.split()
 FUNCTIONAL = """
     linear conv1d conv2d pad one_hot mse_loss l1_loss huber_loss smooth_l1_loss cross_entropy nll_loss
-    binary_cross_entropy binary_cross_entropy_with_logits kl_div layer_norm batch_norm avg_pool1d avg_pool2d max_pool1d
-    max_pool2d relu leaky_relu elu gelu silu hardtanh softplus logsigmoid
+    binary_cross_entropy binary_cross_entropy_with_logits kl_div layer_norm rms_norm batch_norm avg_pool1d avg_pool2d
+    max_pool1d max_pool2d relu leaky_relu elu gelu silu hardtanh softplus logsigmoid
 """.split()
 METHODS = """
     view expand repeat contiguous item expand_as view_as reshape_as to bool double float half int long new_zeros T mT
@@ -72,6 +72,9 @@ PEERS: dict[str, Callable[..., Any]] = {
     "linalg.vector_norm": ops.vector_norm,
     "where": lambda x, condition, other: minidl.where(condition, x, other),  # in the order of PyTorch's samples
     "nn.functional.embedding": lambda weight, x, **options: F.embedding(x, weight, **options),
+    "nn.functional.scaled_dot_product_attention": lambda *tensors, dropout_p=0.0, **options: (
+        refuse_dropout() if dropout_p else F.scaled_dot_product_attention(*tensors, **options)
+    ),
     "__rdiv__": Tensor.__rtruediv__,
     "__rmatmul__": lambda x, other: other @ x,
     "zero_": lambda x: x.clone().zero_(),
@@ -81,10 +84,15 @@ REFUSED = {  # what of the samples minidl does not have, and what its sentence s
     "norm": "p must be a number",  # the nuclear norm
     "nn.functional.embedding": "no sparse gradients",
     "nn.functional.batch_norm": "expected (N, C, ...)",  # a sample of shape (0,)
+    "nn.functional.scaled_dot_product_attention": "random",  # test_attention.py
     "index_put": "no accumulate",
 }
 TIES = {"sort", "topk"}  # among equal elements PyTorch's order is arbitrary: the indices are not compared
 NAN_DEPENDS = {"nn.functional.elu", "nn.functional.hardtanh"}  # PyTorch's gradient at NaN: vectorised loops differ
+
+
+def refuse_dropout() -> Any:
+    raise ValueError("scaled_dot_product_attention: dropout is random, nothing to compare")
 
 
 def refuse() -> Any:

@@ -61,6 +61,33 @@ def gelu(x: Array, approximate: str = "none") -> Array:
     return x * (1 + erf(x / math.sqrt(2))) / 2
 
 
+# Derivatives of activations, in one step: g times the slope, from the result y or the argument x.
+
+
+def relu_gradient(g: Array, y: Array) -> Array:
+    return np.where(y <= 0, np.zeros((), g.dtype), g)
+
+
+def tanh_gradient(g: Array, y: Array) -> Array:
+    return g * (1 - y * y)
+
+
+def sigmoid_gradient(g: Array, y: Array) -> Array:
+    return g * y * (1 - y)
+
+
+def silu_gradient(g: Array, x: Array) -> Array:
+    return g * sigmoid(x) * (1 + x * sigmoid(-x))
+
+
+def gelu_gradient(g: Array, x: Array, approximate: str = "none") -> Array:
+    if approximate == "tanh":
+        c = math.sqrt(2 / math.pi)
+        t = np.tanh(c * (x + 0.044715 * x**3))
+        return g * ((1 + t) / 2 + x * (1 - t * t) / 2 * c * (1 + 3 * 0.044715 * x * x))
+    return g * ((1 + erf(x / math.sqrt(2))) / 2 + x * np.exp(x * x / -2) / math.sqrt(2 * math.pi))
+
+
 def clamp(x: Array, low: float | None, high: float | None) -> Array:
     y = x if low is None else np.maximum(x, low)
     return np.array(y) if high is None else np.minimum(y, high)
@@ -178,6 +205,11 @@ def conv2d(
     w = w.reshape(groups, O // groups, C // groups, R, S)
     y = np.einsum("ngcpqrs,gocrs->ngopq", v, w, optimize=True).reshape(N, O, P, Q)
     return np.ascontiguousarray(y) if b is None else y + b[:, None, None]
+
+
+def conv2d_winograd(x: Array, w: Array, b: Array | None, padding: Pair, tile: int) -> Array:
+    """conv2d with stride 1; a backend may use Winograd's products for tiles of tile x tile outputs (2 or 4)."""
+    return conv2d(x, w, b, (1, 1), padding, (1, 1), 1)
 
 
 def conv2d_input(
@@ -352,6 +384,136 @@ def cross_entropy_gradient(
     return (g[:, None] * (p * pull.sum(1, keepdims=True) - pull)).astype(x.dtype)
 
 
+# -------------------------------------------------------------------------------------------- normalisation
+#
+# x̂ = (x - mean) * rstd, rstd = 1 / sqrt(var + eps); y = x̂ * weight + bias. `needed` says which gradients are asked for:
+# those of x, weight and bias (rms_norm: x and weight); None stands for the others.
+
+Needed = tuple[bool, ...]
+
+
+def _plane(x: Array, dims: int) -> Array:
+    """x as rows of its last `dims` dimensions."""
+    n = math.prod(x.shape[x.ndim - dims :])
+    return x.reshape(math.prod(x.shape[: x.ndim - dims]), n)
+
+
+def layer_norm(
+    x: Array, dims: int, weight: Array | None, bias: Array | None, eps: float
+) -> tuple[Array, Array, Array]:
+    """Over the last `dims` dimensions: y, and each row's mean and rstd."""
+    rows = _plane(x, dims)
+    μ = mean(rows, (1,), False)
+    rstd = rsqrt(var(rows, (1,), 0, False) + x.dtype.type(eps))
+    y = ((rows - μ[:, None]) * rstd[:, None]).reshape(x.shape)
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias, μ, rstd
+
+
+def layer_norm_gradient(
+    g: Array, x: Array, dims: int, mean: Array, rstd: Array, weight: Array | None, needed: Needed
+) -> tuple[Array | None, Array | None, Array | None]:
+    hat = (_plane(x, dims) - mean[:, None]) * rstd[:, None]
+    u = _plane(g if weight is None else g * weight, dims)
+    n = max(u.shape[1], 1)
+    inner = u - u.sum(1, keepdims=True) / n - hat * ((u * hat).sum(1, keepdims=True) / n)
+    shape, g = x.shape[x.ndim - dims :], _plane(g, dims)
+    return (
+        (inner * rstd[:, None]).reshape(x.shape) if needed[0] else None,
+        (g * hat).sum(0).reshape(shape) if needed[1] else None,
+        g.sum(0).reshape(shape) if needed[2] else None,
+    )
+
+
+def rms_norm(x: Array, dims: int, weight: Array | None, eps: float) -> tuple[Array, Array]:
+    """Over the last `dims` dimensions, with mean = 0 and var = mean(x²): y, and each row's rstd."""
+    rows = _plane(x, dims)
+    rstd = rsqrt(mean(rows * rows, (1,), False) + x.dtype.type(eps))
+    y = (rows * rstd[:, None]).reshape(x.shape)
+    return y if weight is None else y * weight, rstd
+
+
+def rms_norm_gradient(
+    g: Array, x: Array, dims: int, rstd: Array, weight: Array | None, needed: Needed
+) -> tuple[Array | None, Array | None]:
+    hat = _plane(x, dims) * rstd[:, None]
+    u = _plane(g if weight is None else g * weight, dims)
+    inner = u - hat * ((u * hat).sum(1, keepdims=True) / max(u.shape[1], 1))
+    return (
+        (inner * rstd[:, None]).reshape(x.shape) if needed[0] else None,
+        (_plane(g, dims) * hat).sum(0).reshape(x.shape[x.ndim - dims :]) if needed[1] else None,
+    )
+
+
+def _channels(x: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes of x (N, C, ...) that a channel's statistics run over, and the shape of one number a channel."""
+    return (0, *range(2, x.ndim)), (1, x.shape[1]) + (1,) * (x.ndim - 2)
+
+
+def batch_norm(
+    x: Array, μ: Array | None, σ2: Array | None, weight: Array | None, bias: Array | None, eps: float
+) -> tuple[Array, Array, Array]:
+    """Of x (N, C, ...) by the given mean and variance of each channel, or (None) by x's own: y, mean, variance."""
+    axes, shape = _channels(x)
+    if μ is None or σ2 is None:
+        μ, σ2 = mean(x, axes, False), var(x, axes, 0, False)
+    y = (x - μ.reshape(shape)) * rsqrt(σ2 + x.dtype.type(eps)).reshape(shape)
+    y = y if weight is None else y * weight.reshape(shape)
+    return y if bias is None else y + bias.reshape(shape), μ, σ2
+
+
+def batch_norm_gradient(
+    g: Array, x: Array, mean: Array, var: Array, weight: Array | None, eps: float, training: bool, needed: Needed
+) -> tuple[Array | None, Array | None, Array | None]:
+    """In training mean and var are functions of x."""
+    axes, shape = _channels(x)
+    rstd = rsqrt(var + x.dtype.type(eps)).reshape(shape)
+    hat = (x - mean.reshape(shape)) * rstd
+    gw, gb = (g * hat).sum(axes), g.sum(axes)
+    n = max(x.size // max(x.shape[1], 1), 1)
+    inner = g - gb.reshape(shape) / n - hat * (gw.reshape(shape) / n) if training else g
+    gx = inner * (rstd if weight is None else rstd * weight.reshape(shape))
+    return gx if needed[0] else None, gw if needed[1] else None, gb if needed[2] else None
+
+
+# ------------------------------------------------------------------------------------------------- attention
+
+
+def _scores(q: Array, k: Array, mask: Array | None, causal: bool, scale: float) -> Array:
+    """(..., L, S); -inf where a query may not attend to a key: causal, to one that comes after it."""
+    s = (q * q.dtype.type(scale)) @ k.swapaxes(-1, -2)
+    if mask is not None:
+        s = np.where(mask, s, -np.inf) if mask.dtype == bool else s + mask
+    if causal:
+        s = np.where(np.tri(*s.shape[-2:]) > 0, s, -np.inf)
+    return s.astype(q.dtype, copy=False)
+
+
+def attention(
+    q: Array, k: Array, v: Array, mask: Array | None, causal: bool, scale: float
+) -> tuple[Array, Array]:
+    """softmax(scale q kᵀ + mask) v, and each query's log-sum-exp (..., L). One that may attend to nothing gets 0.
+
+    mask: bool (may attend) or of q's dtype (added), broadcast to (..., L, S).
+    """
+    s = _scores(q, k, mask, causal, scale)
+    lse = logsumexp(s, (s.ndim - 1,), False)
+    return _weights(s, lse) @ v, lse
+
+
+def _weights(s: Array, lse: Array) -> Array:
+    p: Array = np.exp(s - np.where(lse == -np.inf, 0, lse)[..., None]).astype(s.dtype, copy=False)
+    return p
+
+
+def attention_gradient(
+    g: Array, q: Array, k: Array, v: Array, y: Array, lse: Array, mask: Array | None, causal: bool, scale: float
+) -> tuple[Array, Array, Array]:
+    p = _weights(_scores(q, k, mask, causal, scale), lse)
+    ds = p * (g @ v.swapaxes(-1, -2) - np.sum(g * y, -1, keepdims=True)) * q.dtype.type(scale)
+    return ds @ k, ds.swapaxes(-1, -2) @ q, p.swapaxes(-1, -2) @ g
+
+
 # --------------------------------------------------------------------------------------- gather and scatter
 
 
@@ -462,6 +624,16 @@ def normal(seed: int, offset: int, count: int, dtype: np.dtype[Any]) -> Array:
     u = uniform(seed, offset, 2 * ((count + 1) // 2), np.dtype(np.float64)).reshape(-1, 2)
     r, t = np.sqrt(-2 * np.log(1 - u[:, 0])), 2 * np.pi * u[:, 1]
     return np.stack([r * np.cos(t), r * np.sin(t)], axis=1).reshape(-1)[:count].astype(dtype)
+
+
+def dropout(x: Array, p: float, seed: int, offset: int) -> tuple[Array, Array]:
+    """x times mask / (1 - p), and the mask: where the stream's uniform number from `offset` on is at least p."""
+    mask = uniform(seed, offset, x.size, np.dtype(np.float32)).reshape(x.shape) >= p
+    return masked_scale(x, mask, 0 if p == 1 else 1 / (1 - p)), mask
+
+
+def masked_scale(x: Array, mask: Array, scale: float) -> Array:
+    return x * (mask * x.dtype.type(scale))
 
 
 # inf and nan are values here as in every backend, no cause for a warning.

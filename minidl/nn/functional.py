@@ -33,6 +33,8 @@ from minidl.ops import (
     one_hot,
     pad,
     relu,
+    rms_norm,
+    scaled_dot_product_attention,
     sigmoid,
     silu,
     softmax,
@@ -45,6 +47,6 @@ __all__ = [
     "conv1d", "conv2d", "cross_entropy", "dropout", "dropout2d", "elu", "embedding", "gelu", "hardtanh",
     "huber_loss", "kl_div",
     "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "logsigmoid", "max_pool1d", "max_pool2d",
-    "mse_loss", "nll_loss", "one_hot", "pad", "relu", "sigmoid", "silu", "smooth_l1_loss", "softmax",
-    "softplus", "tanh",
+    "mse_loss", "nll_loss", "one_hot", "pad", "relu", "rms_norm", "scaled_dot_product_attention", "sigmoid", "silu",
+    "smooth_l1_loss", "softmax", "softplus", "tanh",
 ]  # fmt: skip

@@ -1,5 +1,5 @@
-"""Normalization layers: BatchNorm1d, BatchNorm2d, LayerNorm. The formulas: `minidl.nn.functional.batch_norm`,
-`layer_norm`.
+"""Normalization layers: BatchNorm1d, BatchNorm2d, LayerNorm, RMSNorm. The formulas: `minidl.nn.functional.batch_norm`,
+`layer_norm`, `rms_norm`.
 """
 
 from __future__ import annotations
@@ -155,4 +155,40 @@ class LayerNorm(Module):
         )
 
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "LayerNorm"]
+class RMSNorm(Module):
+    """Every sample divided by the root of its mean square over its last dimensions, then times weight.
+
+    The same in training and evaluation; weight has the shape `normalized_shape` and starts at 1. `eps=None` is the
+    resolution of the input's dtype. Source: Zhang & Sennrich 2019, Root Mean Square Layer Normalization, equation 4.
+    """
+
+    weight: Parameter | None
+
+    def __init__(
+        self,
+        normalized_shape: int | list[int] | tuple[int, ...],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        self.eps, self.elementwise_affine = eps, elementwise_affine
+        weight = Parameter(empty(self.normalized_shape, device=device, dtype=dtype)) if elementwise_affine else None
+        self.register_parameter("weight", weight)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Weight 1."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.rms_norm(input, self.normalized_shape, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+__all__ = ["BatchNorm1d", "BatchNorm2d", "LayerNorm", "RMSNorm"]

@@ -1,5 +1,6 @@
 """Every differentiable operation, one file a family: formula, value and derivatives of each on one screen."""
 
+from .attention import scaled_dot_product_attention
 from .conv import conv1d, conv2d, conv2d_input, conv2d_weight
 from .elementwise import (
     abs,
@@ -77,7 +78,7 @@ from .index import (
 )
 from .linalg import addmm, bmm, dot, linear, matmul, mm, mv, outer
 from .noise import dropout, dropout2d
-from .normalize import batch_norm, layer_norm
+from .normalize import batch_norm, layer_norm, rms_norm
 from .pool import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 from .reduce import (
     all,

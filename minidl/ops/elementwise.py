@@ -1,4 +1,8 @@
-"""Elementwise operations: Y[i] depends on X[i] alone. Inputs of two shapes broadcast."""
+"""Elementwise operations: Y[i] depends on X[i] alone. Inputs of two shapes broadcast.
+
+Where a derivative has a kernel of its own, that runs in a plain walk; a walk that is itself recorded (`create_graph`)
+takes the formula in the engine's operations beside it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import numpy as np
 
 from .. import tape
 from ..kernels import kernel
-from ..tape import record, record_result, wrap
+from ..tape import mode, record, record_result, wrap
 from ._common import Number, broadcast, constant, floating, operands, tensor_of
 
 if TYPE_CHECKING:
@@ -307,7 +311,10 @@ def tanh(x: Tensor) -> Tensor:
     ∂L/∂X = G * (1 - Y * Y)
     """
     x = floating(x, "tanh")
-    return record_result(kernel(x).tanh(x.array), x, lambda G, Y: G * (1 - Y * Y))
+    return record_result(
+        kernel(x).tanh(x.array),
+        x, lambda G, Y: G * (1 - Y * Y) if mode.recording else wrap(kernel(Y).tanh_gradient(G.array, Y.array)),
+    )  # fmt: skip
 
 
 def sigmoid(x: Tensor) -> Tensor:
@@ -316,7 +323,10 @@ def sigmoid(x: Tensor) -> Tensor:
     ∂L/∂X = G * Y * (1 - Y)
     """
     x = floating(x, "sigmoid")
-    return record_result(kernel(x).sigmoid(x.array), x, lambda G, Y: G * Y * (1 - Y))
+    return record_result(
+        kernel(x).sigmoid(x.array),
+        x, lambda G, Y: G * Y * (1 - Y) if mode.recording else wrap(kernel(Y).sigmoid_gradient(G.array, Y.array)),
+    )  # fmt: skip
 
 
 def erf(x: Tensor) -> Tensor:
@@ -505,7 +515,10 @@ def relu(x: Tensor) -> Tensor:
     x = tensor_of(x, "relu")
     if x.array.dtype.kind == "b":
         raise TypeError("relu: bool tensors have no negative part; convert with .int() or .float()")
-    return record_result(kernel(x).relu(x.array), x, lambda G, Y: where(Y <= 0, 0.0, G))
+    return record_result(
+        kernel(x).relu(x.array),
+        x, lambda G, Y: where(Y <= 0, 0.0, G) if mode.recording else wrap(kernel(Y).relu_gradient(G.array, Y.array)),
+    )  # fmt: skip
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
@@ -556,6 +569,8 @@ def silu(x: Tensor) -> Tensor:
     x = floating(x, "silu")
 
     def derivative(G: Tensor) -> Tensor:
+        if not mode.recording:
+            return wrap(kernel(x).silu_gradient(G.array, x.array))
         s = sigmoid(x)
         return G * s * (1 + x * (1 - s))  # not Y + s * (1 - Y), which loses all digits where Y is large
 
@@ -576,20 +591,17 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     x = floating(x, "gelu")
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
-    Y = kernel(x).gelu(x.array, approximate)
-    if approximate == "none":
 
-        def derivative(G: Tensor) -> Tensor:
+    def derivative(G: Tensor) -> Tensor:
+        if not mode.recording:
+            return wrap(kernel(x).gelu_gradient(G.array, x.array, approximate))
+        if approximate == "none":
             return G * ((1 + erf(x * math.sqrt(0.5))) / 2 + x * exp(x * x / -2) / math.sqrt(2 * math.pi))
+        c = math.sqrt(2 / math.pi)
+        t = tanh(c * (x + 0.044715 * x * x * x))
+        return G * ((1 + t) / 2 + x * (1 - t * t) / 2 * c * (1 + 3 * 0.044715 * x * x))
 
-    else:
-
-        def derivative(G: Tensor) -> Tensor:
-            c = math.sqrt(2 / math.pi)
-            t = tanh(c * (x + 0.044715 * x * x * x))
-            return G * ((1 + t) / 2 + x * (1 - t * t) / 2 * c * (1 + 3 * 0.044715 * x * x))
-
-    return record(Y, x, derivative)
+    return record(kernel(x).gelu(x.array, approximate), x, derivative)
 
 
 def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:

@@ -15,16 +15,14 @@ if TYPE_CHECKING:
     from .._tensor import Tensor
 
 
-def _dropout(name: str, x: Tensor, p: float, training: bool, mask_dims: int, generator: random.Generator | None) -> Tensor:
-    x = floating(x, name)
+def _check(name: str, x: Tensor, p: float) -> Tensor:
     if not 0 <= p <= 1:
         raise ValueError(f"{name}: p must be a probability from 0 to 1, got {p}")
-    if not training or p == 0:
-        return x
-    shape = x.array.shape[:mask_dims] + (1,) * (x.array.ndim - mask_dims)
-    keep = random.uniform(shape, np.dtype(np.float32), generator) >= p
-    scale = wrap(keep * x.array.dtype.type(0 if p == 1 else 1 / (1 - p)))
-    return record(kernel(x).mul(x.array, scale.array), x, lambda G: G * scale)
+    return floating(x, name)
+
+
+def _scale(p: float) -> float:
+    return 0.0 if p == 1 else 1 / (1 - p)
 
 
 def dropout(
@@ -37,7 +35,20 @@ def dropout(
     mask: 0 with probability p, else 1, for each element. Without training Y = X (Srivastava et al. 2014; scaled in
     training, so that evaluation needs no change).
     """
-    return _dropout("dropout", x, p, training, np.ndim(getattr(x, "array", 0)), generator)
+    x = _check("dropout", x, p)
+    if not training or p == 0:
+        return x
+    at = (generator or random.default_generator).take(x.array.size)
+    Y, mask = kernel(x).dropout(x.array, p, *at)
+    return record(Y, x, lambda G: _masked(G, mask, _scale(p)))
+
+
+def _masked(x: Tensor, mask: np.ndarray, scale: float) -> Tensor:
+    """Y = X * MASK * scale
+
+    ∂L/∂X = G * MASK * scale
+    """
+    return record(kernel(x).masked_scale(x.array, mask, scale), x, lambda G: _masked(G, mask, scale))
 
 
 def dropout2d(
@@ -49,4 +60,10 @@ def dropout2d(
 
     Whole channels are dropped (Tompson et al. 2015). x: (N, C, H, W) or (C, H, W).
     """
-    return _dropout("dropout2d", x, p, training, np.ndim(getattr(x, "array", 0)) - 2, generator)
+    x = _check("dropout2d", x, p)
+    if not training or p == 0:
+        return x
+    channels = x.array.shape[: x.array.ndim - 2]
+    keep = random.uniform((*channels, 1, 1), np.dtype(np.float32), generator) >= p
+    scale = wrap(keep * x.array.dtype.type(_scale(p)))
+    return record(kernel(x).mul(x.array, scale.array), x, lambda G: G * scale)

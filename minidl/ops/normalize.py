@@ -1,11 +1,18 @@
-"""Normalisation: shift and scale to mean 0 and variance 1, over one group of elements or another."""
+"""Normalisation: shift and scale to mean 0 and variance 1, over one group of elements or another.
+
+One kernel for the value, one for all gradients; beside each the composition of plain operations that it equals.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..tape import set_recording
+import numpy as np
+
+from .._dtypes import promote
+from ..kernels import kernel
+from ..tape import record_fused, set_recording, wrap
 from ._common import floating, sizes_of
 from .elementwise import rsqrt
 from .reduce import mean, var
@@ -13,6 +20,35 @@ from .shape import reshape
 
 if TYPE_CHECKING:
     from .._tensor import Tensor
+
+
+def _rows(name: str, x: Tensor, normalized_shape: int | Sequence[int], **parameters: Tensor | None) -> int:
+    """Over how many last dimensions the norm runs; ValueError where a shape does not fit."""
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else sizes_of((tuple(normalized_shape),), name)
+    n = len(shape)
+    if n == 0 or x.array.shape[-n:] != shape:
+        raise ValueError(f"{name}: normalized_shape {shape} must be the last sizes of x, whose shape is {x.array.shape}")
+    for what, t in parameters.items():
+        if t is not None and t.array.shape != shape:
+            raise ValueError(f"{name}: {what} must have shape {shape}, got {t.array.shape}")
+    return n
+
+
+def _alike(x: Tensor, *parameters: Tensor | None) -> list[Any]:
+    """All in one dtype, the widest."""
+    dtype = x.array.dtype
+    for t in parameters:
+        if t is not None and t.array.dtype != dtype:
+            dtype = promote(dtype, t.array.dtype)
+    return [t if t is None or t.array.dtype == dtype else t.to(dtype) for t in (x, *parameters)]
+
+
+def _resolution(dtype: Any) -> float:
+    return 2.0**-7 if dtype.name == "bfloat16" else float(np.finfo(dtype).eps)  # NumPy does not know bfloat16's
+
+
+def _array(t: Tensor | None) -> Any:
+    return None if t is None else t.array
 
 
 def layer_norm(
@@ -26,23 +62,62 @@ def layer_norm(
 
     μ[...] = mean[i] X[...,i]
     σ²[...] = mean[i] (X[...,i] - μ[...]) ** 2
+    x̂[...,i] = (X[...,i] - μ[...]) / sqrt(σ²[...] + eps)
+    U[...,i] = G[...,i] * WEIGHT[i]
+    ∂L/∂X[...,i] = (U[...,i] - mean[j] U[...,j] - x̂[...,i] * (mean[j] U[...,j] * x̂[...,j])) / sqrt(σ²[...] + eps)
+    ∂L/∂WEIGHT.flat[i] = Σ[...] G[...,i] * x̂[...,i]
+    ∂L/∂BIAS.flat[i] = Σ[...] G[...,i]
 
-    normalized_shape: the sizes of the last dimensions, over which i runs; weight and bias have this shape. A
-    composition (Ba, Kiros, Hinton 2016, eq. 4).
+    normalized_shape: the sizes of the last dimensions, over which i runs; weight and bias have this shape (Ba, Kiros,
+    Hinton 2016, eq. 4).
     """
     x = floating(x, "layer_norm")
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else sizes_of((tuple(normalized_shape),), "layer_norm")
-    n = len(shape)
-    if n == 0 or x.array.shape[-n:] != shape:
-        raise ValueError(f"layer_norm: normalized_shape {shape} must be the last sizes of x, whose shape is {x.array.shape}")
-    for name, t in (("weight", weight), ("bias", bias)):
-        if t is not None and t.array.shape != shape:
-            raise ValueError(f"layer_norm: {name} must have shape {shape}, got {t.array.shape}")
-    dims = tuple(range(-n, 0))
-    y = (x - mean(x, dims, keepdim=True)) * rsqrt(var(x, dims, correction=0, keepdim=True) + eps)
-    if weight is not None:
-        y = y * weight
-    return y if bias is None else y + bias
+    n = _rows("layer_norm", x, normalized_shape, weight=weight, bias=bias)
+    x, weight, bias = _alike(x, weight, bias)
+
+    def composition(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        dims = tuple(range(-n, 0))
+        y = (x - mean(x, dims, keepdim=True)) * rsqrt(var(x, dims, correction=0, keepdim=True) + eps)
+        y = y if weight is None else y * weight
+        return y if bias is None else y + bias
+
+    Y, μ, rstd = kernel(x).layer_norm(x.array, n, _array(weight), _array(bias), eps)
+
+    def gradients(G: Any, needed: tuple[bool, ...]) -> tuple[Any, ...]:
+        return kernel(x).layer_norm_gradient(G, x.array, n, μ, rstd, _array(weight), needed)
+
+    return record_fused(Y, (x, weight, bias), gradients, composition)
+
+
+def rms_norm(
+    x: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """Y[...,i] = X[...,i] / sqrt(ms[...] + eps) * WEIGHT[i]
+
+    ms[...] = mean[i] X[...,i] ** 2
+    x̂[...,i] = X[...,i] / sqrt(ms[...] + eps)
+    U[...,i] = G[...,i] * WEIGHT[i]
+    ∂L/∂X[...,i] = (U[...,i] - x̂[...,i] * (mean[j] U[...,j] * x̂[...,j])) / sqrt(ms[...] + eps)
+    ∂L/∂WEIGHT.flat[i] = Σ[...] G[...,i] * x̂[...,i]
+
+    normalized_shape: the sizes of the last dimensions, over which i runs; weight has this shape. eps: None is the
+    resolution of x's dtype (Zhang and Sennrich 2019, eq. 4).
+    """
+    x = floating(x, "rms_norm")
+    n = _rows("rms_norm", x, normalized_shape, weight=weight)
+    x, weight = _alike(x, weight)
+    ε = _resolution(x.array.dtype) if eps is None else eps
+
+    def composition(x: Tensor, weight: Tensor | None) -> Tensor:
+        y = x * rsqrt(mean(x * x, tuple(range(-n, 0)), keepdim=True) + ε)
+        return y if weight is None else y * weight
+
+    Y, rstd = kernel(x).rms_norm(x.array, n, _array(weight), ε)
+
+    def gradients(G: Any, needed: tuple[bool, ...]) -> tuple[Any, ...]:
+        return kernel(x).rms_norm_gradient(G, x.array, n, rstd, _array(weight), needed)
+
+    return record_fused(Y, (x, weight), gradients, composition)
 
 
 def batch_norm(
@@ -59,10 +134,16 @@ def batch_norm(
 
     μ[c] = mean[n,...] X[n,c,...] if training else RUNNING_MEAN[c]
     σ²[c] = mean[n,...] (X[n,c,...] - μ[c]) ** 2 if training else RUNNING_VAR[c]
+    x̂[n,c,...] = (X[n,c,...] - μ[c]) / sqrt(σ²[c] + eps)
+    a[c] = mean[n,...] G[n,c,...] if training else 0
+    b[c] = mean[n,...] G[n,c,...] * x̂[n,c,...] if training else 0
+    ∂L/∂X[n,c,...] = (G[n,c,...] - a[c] - x̂[n,c,...] * b[c]) * WEIGHT[c] / sqrt(σ²[c] + eps)
+    ∂L/∂WEIGHT[c] = Σ[n,...] G[n,c,...] * x̂[n,c,...]
+    ∂L/∂BIAS[c] = Σ[n,...] G[n,c,...]
 
     x: (N, C, ...). In training μ and σ² are the batch's, and the
     running ones move towards them: r ← (1 - momentum) r + momentum (μ, or the unbiased variance). Otherwise μ and σ²
-    are the running ones. A composition (Ioffe and Szegedy 2015, algorithm 1).
+    are the running ones, which no gradient flows to (Ioffe and Szegedy 2015, algorithm 1).
     """
     x = floating(x, "batch_norm")
     if x.array.ndim < 2:
@@ -71,26 +152,40 @@ def batch_norm(
     for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
         if t is not None and t.array.shape != (C,):
             raise ValueError(f"batch_norm: {name} must have shape ({C},) for {C} channels, got {t.array.shape}")
-    dims = (0, *range(2, x.array.ndim))
-    per_channel = (1, C) + (1,) * (x.array.ndim - 2)
+    n = x.array.size // C if C else 0
+    if training and n < 2:
+        raise ValueError(f"batch_norm: training needs more than one value per channel, got shape {x.array.shape}")
+    known: list[Any] = [None, None]
     if training:
-        n = x.array.size // C if C else 0
-        if n < 2:
-            raise ValueError(f"batch_norm: training needs more than one value per channel, got shape {x.array.shape}")
-        μ, σ2 = mean(x, dims, keepdim=True), var(x, dims, correction=0, keepdim=True)
-        recording = set_recording(False)
-        try:
-            if running_mean is not None:
-                running_mean.mul_(1 - momentum).add_(reshape(μ.detach(), (C,)), alpha=momentum)
-            if running_var is not None:
-                running_var.mul_(1 - momentum).add_(reshape(σ2.detach(), (C,)), alpha=momentum * n / (n - 1))
-        finally:
-            set_recording(recording)
+        x, weight, bias = _alike(x, weight, bias)
     else:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: evaluation needs running_mean and running_var; give them, or training=True")
-        μ, σ2 = reshape(running_mean, per_channel), reshape(running_var, per_channel)
-    y = (x - μ) * rsqrt(σ2 + eps)
-    if weight is not None:
-        y = y * reshape(weight, per_channel)
-    return y if bias is None else y + reshape(bias, per_channel)
+        x, weight, bias, *running = _alike(x, weight, bias, running_mean, running_var)
+        known = [t.array.copy() for t in running]  # what a derivative reads later must not move with them
+
+    def composition(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        per_channel = (1, C) + (1,) * (x.array.ndim - 2)
+        if training:
+            dims = (0, *range(2, x.array.ndim))
+            μ, σ2 = mean(x, dims, keepdim=True), var(x, dims, correction=0, keepdim=True)
+        else:
+            μ, σ2 = (wrap(array.reshape(per_channel)) for array in known)
+        y = (x - μ) * rsqrt(σ2 + eps)
+        y = y if weight is None else y * reshape(weight, per_channel)
+        return y if bias is None else y + reshape(bias, per_channel)
+
+    Y, *found = kernel(x).batch_norm(x.array, *known, _array(weight), _array(bias), eps)
+
+    def gradients(G: Any, needed: tuple[bool, ...]) -> tuple[Any, ...]:
+        return kernel(x).batch_norm_gradient(G, x.array, *found, _array(weight), eps, training, needed)
+
+    if training:
+        recording = set_recording(False)
+        try:
+            for follower, batch, factor in zip((running_mean, running_var), found, (1, n / (n - 1)), strict=True):
+                if follower is not None:
+                    follower.mul_(1 - momentum).add_(wrap(batch), alpha=momentum * factor)
+        finally:
+            set_recording(recording)
+    return record_fused(Y, (x, weight, bias), gradients, composition)

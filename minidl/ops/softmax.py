@@ -35,7 +35,7 @@ def softmax(x: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
     def gradients(G: Any, needed: tuple[bool, ...]) -> tuple[Any]:
         return (kernel(x).softmax_gradient(G, Y, axis),)
 
-    return record_fused(Y, (x,), gradients, composition)
+    return record_fused(Y, (x,), gradients, composition, result=True)
 
 
 def log_softmax(x: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
@@ -57,4 +57,4 @@ def log_softmax(x: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
     def gradients(G: Any, needed: tuple[bool, ...]) -> tuple[Any]:
         return (kernel(x).log_softmax_gradient(G, Y, axis),)
 
-    return record_fused(Y, (x,), gradients, composition)
+    return record_fused(Y, (x,), gradients, composition, result=True)
