@@ -105,12 +105,11 @@ def assert_near(got: Array, exact: Array, magnitude: Array, terms: int, slack: f
 def test_rungs_go_from_python_to_what_ships(ladder: str) -> None:
     rungs = LADDERS[ladder]
     names = [name for name, _ in rungs]
-    assert names == [name for name in ORDER[ladder].split() if name in names]
-    assert set(ORDER[ladder].split()) - set(names) <= {"winograd"} and len(rungs) == len(names)
-    assert rungs.ships in names and all(getattr(rungs, name) is rungs[name] is rung for name, rung in rungs)
+    assert names == ORDER[ladder].split() and len(rungs) == len(names)
+    assert all(getattr(rungs, name) is rungs[name] is rung for name, rung in rungs)
     assert rungs.reference is getattr(reference, ladder)
     if native.available:
-        assert rungs[rungs.ships] is getattr(native, ladder)
+        assert rungs[names[-1]] is getattr(native, ladder)
     listing = repr(rungs).splitlines()
     assert ladder in listing[0] and [line.split()[0] for line in listing[1:]] == names
     with pytest.raises(AttributeError, match="no rung 'fast'; there are python"):
@@ -143,7 +142,7 @@ BAD: dict[str, list[tuple[Any, ...]]] = {
 def test_compiled_rungs_refuse_what_does_not_fit(ladder: str) -> None:
     for name, rung in LADDERS[ladder]:
         rung(*ARGUMENTS[ladder])
-        if name not in (*SLOW, LADDERS[ladder].ships):
+        if name not in SLOW and rung is not getattr(native, ladder):
             for arguments in BAD[ladder]:
                 with pytest.raises(ValueError, match=rf"{ladder}\.{name}: got .*; expected "):
                     rung(*arguments)
@@ -265,6 +264,7 @@ CONVOLUTIONS: list[Any] = [
     (1, 1, 2, 2, (15, 16), (3, 2), (3, 2), (2, 1), (2, 3)),
     (2, 5, 1, 1, (7, 11), (3, 3), (1, 1), (1, 1), (1, 1)),
     (1, 1, 2, 13, (14, 14), (3, 3), (1, 1), (1, 1), (1, 1)),
+    (3, 1, 16, 16, (13, 14), (3, 3), (1, 1), (1, 1), (1, 1)),
     (1, 1, 1, 1, (1, 1), (1, 1), (1, 1), (0, 0), (1, 1)),
     (1, 1, 1, 2, (3, 3), (2, 2), (1, 1), (3, 4), (2, 2)),
     (0, 1, 2, 3, (5, 5), (3, 3), (1, 1), (1, 1), (1, 1)),
@@ -275,6 +275,8 @@ CONVOLUTIONS: list[Any] = [
 
 def check_conv2d(level: str, name: str, case: Sequence[Any], dtype: type) -> None:
     n, groups, c, o, size, taps, *window = case
+    if name in SLOW and n * c * o > 100:
+        return
     x, w = numbers(n, groups * c, *size, dtype=dtype), numbers(groups * o, c, *taps, dtype=dtype, seed=1)
     b, options = numbers(groups * o, dtype=dtype, seed=2), (*window, groups)
     exact = reference.conv2d(x.astype(float), w.astype(float), None, *options)

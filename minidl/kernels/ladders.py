@@ -38,12 +38,11 @@ Rung = Callable[..., Array]
 
 class Ladder:
     """The rungs of one verb. `ladder.rung` or `ladder["rung"]` is one, iterating gives (name, function) from the
-    slowest to the fastest, `reference` is the verb in NumPy that all of them agree with, `ships` the name of the rung
-    that runs when a tensor's operation does.
+    slowest to the fastest, which is the one that ships; `reference` is the verb in NumPy that all of them agree with.
     """
 
-    def __init__(self, name: str, reference: Rung, rungs: Mapping[str, Rung], ships: str) -> None:
-        self.name, self.reference, self.ships = name, reference, ships
+    def __init__(self, name: str, reference: Rung, rungs: Mapping[str, Rung]) -> None:
+        self.name, self.reference = name, reference
         self._rungs = dict(rungs)
 
     def __getitem__(self, rung: str) -> Rung:
@@ -67,7 +66,7 @@ class Ladder:
     def __repr__(self) -> str:
         width = max(map(len, self._rungs))
         lines = [f"  {name:{width}}  {_first_sentence(rung)}" for name, rung in self]
-        return "\n".join([f"minidl.kernels.{self.name}: {len(self)} rungs, `{self.ships}` ships", *lines])
+        return "\n".join([f"minidl.kernels.{self.name}: {len(self)} rungs, the last one ships", *lines])
 
 
 def _first_sentence(rung: Rung) -> str:
@@ -224,7 +223,6 @@ matmul = Ladder(
         "packed": _compiled["matmul.packed"],
         "parallel": _shipping("matmul", "parallel"),
     },
-    ships="parallel",
 )
 
 # --------------------------------------------------------------------------------------------------- conv2d
@@ -254,8 +252,6 @@ def conv2d_python(
     return y
 
 
-# Where Winograd's products were compiled, the verb chooses between them and implicit's: it is the rung above.
-_by_winograd = "conv2d_winograd" in native.compiled
 conv2d = Ladder(
     "conv2d",
     reference.conv2d,
@@ -263,10 +259,9 @@ conv2d = Ladder(
         "python": conv2d_python,
         "direct": _compiled["conv2d.direct"],
         "im2col": _compiled["conv2d.im2col"],
-        **({"implicit": _compiled["conv2d.implicit"], "winograd": native.conv2d} if _by_winograd else {}),
-        **({} if _by_winograd else {"implicit": _shipping("conv2d", "implicit")}),
+        "implicit": _compiled["conv2d.implicit"],
+        "winograd": _shipping("conv2d", "winograd"),
     },
-    ships="winograd" if _by_winograd else "implicit",
 )
 
 # ------------------------------------------------------------------------------------------ sum and softmax
@@ -328,7 +323,6 @@ sum = Ladder(
         "vectorized": _compiled["sum.vectorized"],
         "parallel": _shipping("sum", "parallel"),
     },
-    ships="parallel",
 )
 
 softmax = Ladder(
@@ -342,5 +336,4 @@ softmax = Ladder(
         "vectorized": _compiled["softmax.vectorized"],
         "parallel": _shipping("softmax", "parallel"),
     },
-    ships="parallel",
 )
