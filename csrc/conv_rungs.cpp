@@ -5,7 +5,7 @@
 //     direct    for n, g, o, p, q: for c, r, s                                  the formula
 //     im2col    for n, g: copy all windows to a matrix (C*R*S, P*Q); one matmul   the formula as a product of matrices
 //
-// `implicit`, the rung that ships, is conv.cpp: the same product on windows that are never copied.
+// The next rungs: `implicit` is conv.cpp, the same product on windows that are never copied; `winograd`, which ships, winograd.cpp, the same sums from fewer products.
 #include "conv_rungs.h"
 
 #include "matmul.h"

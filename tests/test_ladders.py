@@ -34,7 +34,7 @@ ORDER = {
     "softmax": "python scalar unrolled numpy vectorized parallel",
 }
 SLOW = ("python", "numpy")
-SLACK = {"winograd": 32}  # its transforms round more: so many times the plain algorithm's bound
+SLACK = {"winograd": 4}  # times the plain algorithm's bound: its transforms round too
 
 if native.available:
     from minidl import _native
@@ -105,12 +105,11 @@ def assert_near(got: Array, exact: Array, magnitude: Array, terms: int, slack: f
 def test_rungs_go_from_python_to_what_ships(ladder: str) -> None:
     rungs = LADDERS[ladder]
     names = [name for name, _ in rungs]
-    assert names == [name for name in ORDER[ladder].split() if name in names]
-    assert set(ORDER[ladder].split()) - set(names) <= {"winograd"} and len(rungs) == len(names)
-    assert rungs.ships in names and all(getattr(rungs, name) is rungs[name] is rung for name, rung in rungs)
+    assert names == ORDER[ladder].split() and len(rungs) == len(names)
+    assert all(getattr(rungs, name) is rungs[name] is rung for name, rung in rungs)
     assert rungs.reference is getattr(reference, ladder)
     if native.available:
-        assert rungs[rungs.ships] is getattr(native, ladder)
+        assert rungs[names[-1]] is getattr(native, ladder)
     listing = repr(rungs).splitlines()
     assert ladder in listing[0] and [line.split()[0] for line in listing[1:]] == names
     with pytest.raises(AttributeError, match="no rung 'fast'; there are python"):
@@ -143,7 +142,7 @@ BAD: dict[str, list[tuple[Any, ...]]] = {
 def test_compiled_rungs_refuse_what_does_not_fit(ladder: str) -> None:
     for name, rung in LADDERS[ladder]:
         rung(*ARGUMENTS[ladder])
-        if name not in (*SLOW, "winograd", LADDERS[ladder].ships):
+        if name not in SLOW and rung is not getattr(native, ladder):
             for arguments in BAD[ladder]:
                 with pytest.raises(ValueError, match=rf"{ladder}\.{name}: got .*; expected "):
                     rung(*arguments)
@@ -265,6 +264,7 @@ CONVOLUTIONS: list[Any] = [
     (1, 1, 2, 2, (15, 16), (3, 2), (3, 2), (2, 1), (2, 3)),
     (2, 5, 1, 1, (7, 11), (3, 3), (1, 1), (1, 1), (1, 1)),
     (1, 1, 2, 13, (14, 14), (3, 3), (1, 1), (1, 1), (1, 1)),
+    (3, 1, 16, 16, (13, 14), (3, 3), (1, 1), (1, 1), (1, 1)),
     (1, 1, 1, 1, (1, 1), (1, 1), (1, 1), (0, 0), (1, 1)),
     (1, 1, 1, 2, (3, 3), (2, 2), (1, 1), (3, 4), (2, 2)),
     (0, 1, 2, 3, (5, 5), (3, 3), (1, 1), (1, 1), (1, 1)),
@@ -275,7 +275,7 @@ CONVOLUTIONS: list[Any] = [
 
 def check_conv2d(level: str, name: str, case: Sequence[Any], dtype: type) -> None:
     n, groups, c, o, size, taps, *window = case
-    if name == "winograd" and (taps, window[0], window[2], groups) != ((3, 3), (1, 1), (1, 1), 1):
+    if name in SLOW and n * c * o > 100:
         return
     x, w = numbers(n, groups * c, *size, dtype=dtype), numbers(groups * o, c, *taps, dtype=dtype, seed=1)
     b, options = numbers(groups * o, dtype=dtype, seed=2), (*window, groups)
@@ -317,8 +317,6 @@ def test_conv2d_of_any_size(level: str, name: str, counts: Any, size: Any, taps:
 
 @pytest.mark.parametrize("level, name", rungs_of("conv2d"))
 def test_conv2d_of_small_integers_is_exact(level: str, name: str) -> None:
-    if name == "winograd":
-        pytest.skip("its transforms divide: integers do not stay integers")
     rng = np.random.default_rng(0)
     x, w = rng.integers(-9, 10, (2, 3, 8, 7)), rng.integers(-9, 10, (5, 3, 3, 3))
     options = (None, (1, 1), (1, 1), (1, 1), 1)
@@ -329,8 +327,6 @@ def test_conv2d_of_small_integers_is_exact(level: str, name: str) -> None:
 
 @pytest.mark.parametrize("level, name", rungs_of("conv2d"))
 def test_nan_in_an_image_reaches_only_what_it_touches(level: str, name: str) -> None:
-    if name == "winograd":
-        pytest.skip("its transforms spread a NaN over a tile")
     x, w, options = numbers(1, 3, 9, 9), numbers(3, 3, 3, 3, seed=1), (None, (1, 1), (0, 0), (1, 1), 1)
     x[0, :, 4, 8] = np.nan
     with instruction_set(level):
@@ -456,8 +452,7 @@ def test_the_case_table_through_every_rung(ladder: str) -> None:
     assert {row.op for row, _ in through} >= {ladder}
     for each in rungs_of(ladder):
         level, name = each.values
-        if name != "winograd":
-            with instruction_set(level):
-                for row, variant in through:
-                    for dtype in DTYPES:
-                        value_through(row, variant, dtype, ladder, LADDERS[ladder][name])
+        with instruction_set(level):
+            for row, variant in through:
+                for dtype in DTYPES:
+                    value_through(row, variant, dtype, ladder, LADDERS[ladder][name])

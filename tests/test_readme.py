@@ -5,6 +5,9 @@ import re
 import textwrap
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 import minidl
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -20,6 +23,15 @@ def test_the_example_reaches_what_it_promises(capsys):
 
 def test_the_excerpt_is_the_running_code():
     assert BLOCKS[1].strip() == inspect.getsource(minidl.tanh).strip()
+
+
+@pytest.mark.skipif(not minidl.kernels.native.available, reason="no compiled kernels in this installation")
+def test_the_ladder_is_climbed(capsys):
+    scope = {}
+    exec(compile(BLOCKS[2], "README.md", "exec"), scope)
+    climbed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert climbed == [name for name, _ in minidl.kernels.matmul]
+    np.testing.assert_allclose(scope["c"], scope["a"] @ scope["b"], rtol=1e-5)
 
 
 def test_exactly_two_commands():

@@ -5,10 +5,10 @@
     help(minidl.kernels.matmul.blocked)             why it is faster than the one before
 
 Rungs are plain functions: NumPy arrays in, a new array out. Index letters are the same in Python, Cython and C++. The
-rung that ships is the same object as `minidl.kernels.native`'s and works on all threads, as does im2col's product;
-every other rung works on one. The loops stand below (Python), in csrc/matmul.pyx (Cython) and in csrc/*_rungs.cpp
-(C++, compiled for each instruction set); those of matmul, sum and softmax in C++ work on contiguous copies of what is
-not contiguous.
+rung that ships is the same object as `minidl.kernels.native`'s; it works on all threads, as do those of conv2d from
+im2col on, and every other rung on one. The loops stand below (Python), in csrc/matmul.pyx (Cython) and in
+csrc/*_rungs.cpp (C++, compiled for each instruction set); those of matmul, sum and softmax in C++ work on contiguous
+copies of what is not contiguous.
 
 Compiled rungs take float32 or float64 arrays that fit together and refuse all else with a ValueError: a rung that
 handed them to another one would be timed under a false name. Without compiled code they raise a RuntimeError.
@@ -38,12 +38,11 @@ Rung = Callable[..., Array]
 
 class Ladder:
     """The rungs of one verb. `ladder.rung` or `ladder["rung"]` is one, iterating gives (name, function) from the
-    slowest to the fastest, `reference` is the verb in NumPy that all of them agree with, `ships` the name of the rung
-    that runs when a tensor's operation does.
+    slowest to the fastest, which is the one that ships; `reference` is the verb in NumPy that all of them agree with.
     """
 
-    def __init__(self, name: str, reference: Rung, rungs: Mapping[str, Rung], ships: str) -> None:
-        self.name, self.reference, self.ships = name, reference, ships
+    def __init__(self, name: str, reference: Rung, rungs: Mapping[str, Rung]) -> None:
+        self.name, self.reference = name, reference
         self._rungs = dict(rungs)
 
     def __getitem__(self, rung: str) -> Rung:
@@ -67,7 +66,7 @@ class Ladder:
     def __repr__(self) -> str:
         width = max(map(len, self._rungs))
         lines = [f"  {name:{width}}  {_first_sentence(rung)}" for name, rung in self]
-        return "\n".join([f"minidl.kernels.{self.name}: {len(self)} rungs, `{self.ships}` ships", *lines])
+        return "\n".join([f"minidl.kernels.{self.name}: {len(self)} rungs, the last one ships", *lines])
 
 
 def _first_sentence(rung: Rung) -> str:
@@ -92,6 +91,8 @@ _WHY = {
     "conv2d.direct": """The loops of `python` in C++. A number is no object, and an addition one instruction.""",
     "conv2d.im2col": """The windows are copied into a matrix and multiplied by the filter. The copy writes R * S times
     the image to memory, but then matmul's kernel does the work, in tiles of registers and on all threads.""",
+    "conv2d.implicit": """The product of `im2col` without its matrix. In a zero-padded copy of the image every row of
+    that matrix lies as one run, which the micro-kernel of matmul reads in place.""",
     "sum.scalar": """The loop of `python` in C++. A number is no object; but each addition waits for the one
     before.""",
     "sum.unrolled": """Four sums side by side, added up at the end. They do not wait for each other, so that several
@@ -222,7 +223,6 @@ matmul = Ladder(
         "packed": _compiled["matmul.packed"],
         "parallel": _shipping("matmul", "parallel"),
     },
-    ships="parallel",
 )
 
 # --------------------------------------------------------------------------------------------------- conv2d
@@ -252,21 +252,6 @@ def conv2d_python(
     return y
 
 
-def conv2d_winograd(
-    x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> Array:
-    """Fewer multiplications for filters of 3 x 3 with stride 1. Tiles of image and filter are transformed so that
-    their convolution becomes a product, number by number, with 2.25 to 4 times fewer multiplications (Winograd 1980;
-    Lavin and Gray 2016, "Fast algorithms for convolutional neural networks").
-    """
-    if w.shape[2:] != (3, 3) or stride != (1, 1) or dilation != (1, 1) or groups != 1:
-        raise ValueError(
-            f"conv2d.winograd: got a filter {w.shape}, stride {stride}, dilation {dilation}, groups {groups}; "
-            "expected a filter (O, C, 3, 3), stride (1, 1), dilation (1, 1), groups 1"
-        )
-    return vars(native)["conv2d_winograd"](x, w, b, padding)
-
-
 conv2d = Ladder(
     "conv2d",
     reference.conv2d,
@@ -274,10 +259,9 @@ conv2d = Ladder(
         "python": conv2d_python,
         "direct": _compiled["conv2d.direct"],
         "im2col": _compiled["conv2d.im2col"],
-        "implicit": _shipping("conv2d", "implicit"),
-        **({"winograd": conv2d_winograd} if "conv2d_winograd" in native.compiled else {}),  # where it was compiled
+        "implicit": _compiled["conv2d.implicit"],
+        "winograd": _shipping("conv2d", "winograd"),
     },
-    ships="implicit",
 )
 
 # ------------------------------------------------------------------------------------------ sum and softmax
@@ -339,7 +323,6 @@ sum = Ladder(
         "vectorized": _compiled["sum.vectorized"],
         "parallel": _shipping("sum", "parallel"),
     },
-    ships="parallel",
 )
 
 softmax = Ladder(
@@ -353,5 +336,4 @@ softmax = Ladder(
         "vectorized": _compiled["softmax.vectorized"],
         "parallel": _shipping("softmax", "parallel"),
     },
-    ships="parallel",
 )
