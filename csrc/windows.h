@@ -33,7 +33,8 @@ template <class T> const T* end_of(const View& x) {
 
 // `count` zeros, and some more after them.
 template <class T> ALWAYS_INLINE void clear(T* to, int64_t count) {
-    for (int64_t i = 0; i < count; i += vec<T>::size) store(to + i, typename vec<T>::type{});
+    if (count > 0) store(to, typename vec<T>::type{});   // mostly all there is: a loop alone would become a call of memset
+    for (int64_t i = vec<T>::size; i < count; i += vec<T>::size) store(to + i, typename vec<T>::type{});
 }
 
 // Row after row; what a row writes beyond its end, the next one puts right, and the planes have a vector of room after the last. Up to `end`, rows of the
