@@ -67,8 +67,7 @@ template <class T> void correlate(const Correlation<T>& p, const Window<T>& w, c
     constexpr int L = vec<T>::size;
     const int64_t rows = end - begin, width = p.planes.width;
     const bool over = runs_over_rows<T>(rows, w.columns, width), direct = !over && w.y_col == 1;
-    const int64_t row_vectors = pieces(w.columns, L);
-    const int64_t vectors = over ? pieces((rows - 1) * width + w.columns, L) : rows * row_vectors;
+    const int64_t vectors = over ? pieces((rows - 1) * width + w.columns, L) : rows * pieces(w.columns, L);
     const T* source = planes + (begin - first) * width + w.j0;
     y += w.y_start + (begin - w.i0) * w.y_row;
     // Where output rows follow each other, a vector may write beyond the end of its row: the next row overwrites it. Not beyond the band.
@@ -87,12 +86,14 @@ template <class T> void correlate(const Correlation<T>& p, const Window<T>& w, c
         const int height = static_cast<int>(part(p.channels, tiles, i + 1) - channel);
         for (int m = 0; m < height; ++m) t.a[m] = filter + (channel + m) * w.k;
         t.row_bias = bias ? bias + channel : nullptr;
-        for (int64_t v = 0; v < vectors;) {
+        for (int64_t v = 0, next_row = 0, next_column = 0; v < vectors;) {
             const int count = next_vectors(height, vectors - v);
             int64_t row[WIDEST], column[WIDEST];
             for (int n = 0; n < count; ++n) {
-                if (over) row[n] = (v + n) * L / width, column[n] = (v + n) * L % width;
-                else row[n] = (v + n) / row_vectors, column[n] = (v + n) % row_vectors * L;
+                row[n] = next_row, column[n] = next_column;
+                next_column += L;
+                if (over) while (next_column >= width) next_column -= width, ++next_row;
+                else if (next_column >= w.columns) next_column = 0, ++next_row;
                 t.b[n] = source + row[n] * width + column[n];
                 const int64_t place = row[n] * w.y_row + column[n];
                 t.c[n] = direct ? y + channel * p.y_channel + place : lanes[0] + n * L;

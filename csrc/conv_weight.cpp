@@ -95,10 +95,17 @@ template <class T> void add_unit_of_few(const WeightGradient<T>& all, int64_t un
     fill_planes(planes, room, first, static_cast<const T*>(p.image.data) + image * stride[0] + (group * p.c + c0) * stride[1], stride, end_of<T>(p.image));
     T* rows_of_g = room + all.planes.size() + L;
     const int64_t k = planes.channels * all.taps, lanes = pieces(p.q, L) * L;
+    const T* end = end_of<T>(p.output);
     for (int64_t o = 0; o < p.o; ++o) {
         const T* g = static_cast<const T*>(p.output.data) + image * of_g[0] + (group * p.o + o) * of_g[1] + first * of_g[2];
-        for (int64_t i = 0; i < rows; ++i)
-            for (int64_t j = 0; j < lanes; ++j) rows_of_g[i * lanes + j] = j < p.q ? g[i * of_g[2] + j * of_g[3]] : T{0};
+        for (int64_t i = 0; i < rows; ++i) {
+            T* to = rows_of_g + i * lanes;
+            const T* from = g + i * of_g[2];
+            int64_t j = 0;
+            if (of_g[3] == 1) for (; j < p.q && from + j + L <= end; j += L) store(to + j, load(from + j));
+            for (; j < p.q; ++j) to[j] = from[j * of_g[3]];
+            for (j = p.q; j < lanes; ++j) to[j] = 0;
+        }
         for (int64_t i = 0; i < k;) {
             const auto go = [&](auto kernel, int taps) {
                 kernel(room, all.offset + i, planes.width, rows_of_g, lanes, rows, p.q, sums + i * all.lanes + o, all.lanes, add);

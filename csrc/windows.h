@@ -33,7 +33,17 @@ template <class T> const T* end_of(const View& x) {
 
 // `count` zeros, and some more after them.
 template <class T> ALWAYS_INLINE void clear(T* to, int64_t count) {
-    for (int64_t i = 0; i < count; i += vec<T>::size) store(to + i, typename vec<T>::type{});
+    if (count > 0) store(to, typename vec<T>::type{});   // mostly all there is: a loop alone would become a call of memset
+    for (int64_t i = vec<T>::size; i < count; i += vec<T>::size) store(to + i, typename vec<T>::type{});
+}
+
+// a0 a2 a4 ... b0 b2 ...
+template <class T> ALWAYS_INLINE typename vec<T>::type evens(typename vec<T>::type a, typename vec<T>::type b) {
+    using mask = typename vec<T>::mask;
+    if constexpr (vec<T>::size == 2) return SHUFFLE(mask, a, b, 0, 2);
+    else if constexpr (vec<T>::size == 4) return SHUFFLE(mask, a, b, 0, 2, 4, 6);
+    else if constexpr (vec<T>::size == 8) return SHUFFLE(mask, a, b, 0, 2, 4, 6, 8, 10, 12, 14);
+    else return SHUFFLE(mask, a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
 }
 
 // Row after row; what a row writes beyond its end, the next one puts right, and the planes have a vector of room after the last. Up to `end`, rows of the
@@ -62,7 +72,11 @@ template <class T> void fill_planes(const Planes<T>& planes, T* to, int64_t firs
                         int64_t i = 0;
                         for (; i < count && from + i + L <= end; i += L) store(inside + i, load(from + i));
                         for (; i < count; ++i) inside[i] = from[i];
-                    } else for (int64_t i = 0; i < count; ++i) inside[i] = from[i * step];
+                    } else {
+                        int64_t i = 0;
+                        if (step == 2) for (; i < count && from + 2 * (i + L) <= end; i += L) store(inside + i, evens<T>(load(from + 2 * i), load(from + 2 * i + L)));
+                        for (; i < count; ++i) inside[i] = from[i * step];
+                    }
                     clear(to + right, planes.width - right);
                 }
             }
