@@ -179,7 +179,7 @@ template <class T> void attend(const Head<T>& h, const Room<T>& room, int64_t i0
                 const V x = load(column + j * lanes);
                 most = x > most ? x : most;   // a NaN is passed over: it comes back in the sum
             }
-            shift[v] = most == static_cast<T>(-INF) ? V{} : most;   // nothing to attend yet, nothing to shift by
+            shift[v] = most - most == 0 ? most : V{};   // nothing to shift by infinity
             for (int64_t j = 0; j < n; ++j) {
                 const V e = quick_exp(load(column + j * lanes) - shift[v]);
                 store(column + j * lanes, e);

@@ -120,7 +120,8 @@ def _same_batch(name: str, query: Tensor, key: Tensor, value: Tensor) -> tuple[T
         return query, key, value
     batch = broadcast(name, q.shape[:-2], k.shape[:-2], v.shape[:-2])
     query, key, value = (
-        t if t.array.shape[:-2] == batch else broadcast_to(t, (*batch, *t.array.shape[-2:])) for t in (query, key, value)
+        t if t.array.shape[:-2] == batch else broadcast_to(t, (*batch, *t.array.shape[-2:]))
+        for t in (query, key, value)
     )
     return query, key, value
 
