@@ -1,4 +1,4 @@
-"""Attention: the kernels against the NumPy reference, the operation against PyTorch and against its plain composition."""
+"""Attention: the kernels against the NumPy reference, operation and layer against PyTorch, derivatives by slopes."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def test_a_change_of_the_result_in_place_is_noticed(function: Any) -> None:
         (((3, 4), (5, 4), (6, 4)), {}, ValueError, "there are 5 keys but 6 values"),
         (((4,), (5, 4), (5, 4)), {}, ValueError, "needs at least 2 dimensions"),
         (((2, 3, 4), (3, 3, 4), (3, 4)), {}, ValueError, "do not broadcast"),
-        (((3, 4), (3, 4), (3, 4)), {"attn_mask": minidl.ones(3, 3), "is_causal": True}, ValueError, "expected one of them"),
+        (((3, 4), (3, 4), (3, 4)), {"attn_mask": minidl.ones(3, 3), "is_causal": True}, ValueError, "one of them"),
         (((3, 4), (3, 4), (3, 4)), {"attn_mask": minidl.ones(2, 3)}, ValueError, r"\(2, 3\), which does not broadcast"),
         (((3, 4), (3, 4), (3, 4)), {"attn_mask": minidl.ones(2, 3, 3)}, ValueError, "does not broadcast"),
         (((3, 4), (3, 4), (3, 4)), {"attn_mask": minidl.ones(3, 3).long()}, TypeError, "expected bool or float64"),
@@ -322,3 +322,85 @@ def test_as_pytorch(L: int, S: int, E: int, Ev: int, dtype: Any) -> None:
         z.backward(torch.tensor(g))
         for a, b in zip(ours, theirs, strict=True):
             near(a.grad.numpy(), b.grad.numpy(), dtype, (L, S, E, Ev, causal))  # type: ignore[union-attr]
+
+
+# ------------------------------------------------------------------------------------------------ the layer
+
+N, L, S, HEADS, WIDTH = 3, 5, 6, 2, 8
+BARRED = numbers(L, S) > 0.5
+PADDING = np.arange(S) >= np.array([[6], [4], [2]])
+LAYERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {}),
+    ({"bias": False}, {"attn_mask": BARRED}),
+    ({}, {"key_padding_mask": PADDING, "average_attn_weights": False}),
+    ({}, {"key_padding_mask": PADDING, "attn_mask": np.arange(S) > np.arange(1, L + 1)[:, None]}),
+    ({}, {"attn_mask": numbers(N * HEADS, L, S)}),
+    ({}, {"attn_mask": np.triu(np.ones((L, S), bool), 1), "is_causal": True}),
+    ({}, {"attn_mask": numbers(L, S), "key_padding_mask": np.where(PADDING, -np.inf, 0.0)}),
+]
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("batch", ["first", "second", "none"])
+@pytest.mark.parametrize("weights", [True, False])
+@pytest.mark.parametrize("made, called", LAYERS, ids=lambda o: ",".join(o) or "plain")
+def test_layer_as_pytorch(made: dict[str, Any], called: dict[str, Any], weights: bool, batch: str) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: nothing to compare with")
+    ours = minidl.nn.MultiheadAttention(WIDTH, HEADS, batch_first=batch == "first", **made).double()
+    theirs = torch.nn.MultiheadAttention(WIDTH, HEADS, batch_first=batch == "first", **made).double()
+    assert [(k, tuple(x.shape)) for k, x in ours.state_dict().items()] == [
+        (k, tuple(x.shape)) for k, x in theirs.state_dict().items()
+    ]
+    for p in theirs.parameters():
+        torch.nn.init.normal_(p)
+    ours.load_state_dict(theirs.state_dict())
+    arrays = [numbers(N, length, WIDTH, seed=i) for i, length in enumerate((L, S, S))]
+    masks = {k: a for k, a in called.items() if isinstance(a, np.ndarray)}
+    if batch == "second":
+        arrays = [a.swapaxes(0, 1) for a in arrays]
+    elif batch == "none":
+        arrays = [a[1] for a in arrays]
+        masks = {k: a[1] if k == "key_padding_mask" else a[:HEADS] if a.ndim == 3 else a for k, a in masks.items()}
+    xs = [minidl.tensor(a, requires_grad=True) for a in arrays]
+    ts = [torch.tensor(a, requires_grad=True) for a in arrays]
+    options = {**called, "need_weights": weights}
+    y, w = ours(*xs, **{**options, **{k: minidl.tensor(a) for k, a in masks.items()}})
+    z, u = theirs(*ts, **{**options, **{k: torch.tensor(a) for k, a in masks.items()}})
+    near(y.detach().numpy(), z.detach().numpy(), np.float64, "y")
+    assert (w is None) == (u is None) == (not weights)
+    if w is not None:
+        near(w.detach().numpy(), u.detach().numpy(), np.float64, "weights")
+    g = numbers(*y.shape, seed=5)
+    y.backward(minidl.tensor(g))
+    z.backward(torch.tensor(g))
+    for a, b in zip([*xs, *ours.parameters()], [*ts, *theirs.parameters()], strict=True):
+        np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-9, atol=1e-11)  # type: ignore[union-attr]
+
+
+def test_layer() -> None:
+    minidl.manual_seed(0)
+    layer = minidl.nn.MultiheadAttention(8, 4, dropout=0.5, batch_first=True)
+    assert layer.in_proj_weight.array.std() == pytest.approx(math.sqrt(2 / 32), rel=0.2)
+    assert not layer.in_proj_bias.array.any() and not layer.out_proj.bias.array.any()
+    x = minidl.randn(2, 6, 8)
+    layer.requires_grad_(False)
+    dropped, _ = layer(x, x, x)
+    layer.eval()
+    y, w = layer(x, x, x, is_causal=True)
+    np.testing.assert_allclose(w.sum(-1).numpy(), 1, rtol=1e-5)
+    assert not np.triu(w.numpy(), 1).any() and not np.allclose(dropped.numpy(), y.numpy())
+    z, nothing = layer(x, x, x, need_weights=False, is_causal=True)
+    assert nothing is None
+    np.testing.assert_allclose(y.numpy(), z.numpy(), rtol=1e-4, atol=1e-6)
+    whole = minidl.zeros(2, 6) == 0
+    np.testing.assert_allclose(layer(x, x, x, whole)[0].numpy(), 0)  # nothing to attend to: out_proj's bias
+    for bad, message in [
+        (lambda: minidl.nn.MultiheadAttention(8, 3), "embed_dim is 8, num_heads 3"),
+        (lambda: minidl.nn.MultiheadAttention(8, 2, 2.0), "dropout is 2.0"),
+        (lambda: layer(x[..., :7], x, x), "query has shape"),
+        (lambda: layer(x, x, x[:, :5]), "as many values as keys"),
+        (lambda: layer(x, x, x, whole[:, :5]), "key_padding_mask has shape"),
+        (lambda: layer(x, x, x, attn_mask=whole), "attn_mask has shape"),
+    ]:
+        with pytest.raises(ValueError, match=f"^MultiheadAttention: .*{message}"):
+            bad()
