@@ -21,7 +21,7 @@ namespace {
 
 constexpr double INF = __builtin_inf();
 template <class T> constexpr int64_t PANEL = WIDE * vec<T>::size;   // queries
-constexpr int64_t KEYS = 96;                                        // of a block: a panel's weights fill half of the first cache
+constexpr int64_t KEYS = 96;                                        // of a block: a panel's weights and queries stay in the first cache
 constexpr int64_t TASK = 1 << 18;                                   // multiplications
 
 // One head.
@@ -151,6 +151,30 @@ template <class T> struct Room {
     T *queries, *weights, *mask, *result;   // (E, panel), (keys, panel), (keys, panel), (Ev, panel)
 };
 
+// Scores (n, N vectors) become weights relative to the largest score so far; what was summed before fades accordingly.
+template <class T, int N> void weigh(T* w, int64_t n, vector<T>* top, vector<T>* sum, vector<T>* shift, vector<T>* fade) {
+    constexpr int L = vec<T>::size;
+    vector<T> most[N], total[N];
+    UNROLL for (int v = 0; v < N; ++v) most[v] = top[v], total[v] = vector<T>{};
+    for (int64_t j = 0; j < n; ++j)
+        UNROLL for (int v = 0; v < N; ++v) {
+            const vector<T> x = load(w + (j * N + v) * L);
+            most[v] = x > most[v] ? x : most[v];   // a NaN is passed over: it comes back in the sum
+        }
+    UNROLL for (int v = 0; v < N; ++v) {
+        shift[v] = most[v] - most[v] == 0 ? most[v] : vector<T>{};   // nothing to shift by infinity
+        fade[v] = quick_exp(top[v] - shift[v]);
+        top[v] = most[v];
+    }
+    for (int64_t j = 0; j < n; ++j)
+        UNROLL for (int v = 0; v < N; ++v) {
+            const vector<T> e = quick_exp(load(w + (j * N + v) * L) - shift[v]);
+            store(w + (j * N + v) * L, e);
+            total[v] += e;
+        }
+    UNROLL for (int v = 0; v < N; ++v) sum[v] = sum[v] * fade[v] + total[v];
+}
+
 // Queries [i0, i0 + count), at most a panel of them, against the keys before `end`.
 template <class T> void attend(const Head<T>& h, const Room<T>& room, int64_t i0, int64_t count, int64_t end) {
     using A = AttentionArguments;
@@ -172,24 +196,12 @@ template <class T> void attend(const Head<T>& h, const Room<T>& room, int64_t i0
         const int64_t j0 = part(end, blocks, block), n = part(end, blocks, block + 1) - j0;
         multiply(scores, vectors, n, h.at(A::K, j0), p.step[A::K].row, p.step[A::K].col, p.width, w, lanes, false);
         if (p.mask != NO_MASK || (p.causal && j0 + n - 1 > i0)) apply_mask(h, w, lanes, vectors, i0, count, j0, n, room.mask);
-        for (int v = 0; v < vectors; ++v) {
-            T* column = w + v * L;
-            V most = top[v], total{};
-            for (int64_t j = 0; j < n; ++j) {
-                const V x = load(column + j * lanes);
-                most = x > most ? x : most;   // a NaN is passed over: it comes back in the sum
-            }
-            shift[v] = most == static_cast<T>(-INF) ? V{} : most;   // nothing to attend yet, nothing to shift by
-            for (int64_t j = 0; j < n; ++j) {
-                const V e = quick_exp(load(column + j * lanes) - shift[v]);
-                store(column + j * lanes, e);
-                total += e;
-            }
-            const V fade = quick_exp(top[v] - shift[v]);
-            sum[v] = sum[v] * fade + total;
-            if (block > 0) for (int64_t e = 0; e < p.values; ++e) store(y + e * lanes + v * L, load(y + e * lanes + v * L) * fade);
-            top[v] = most;
-        }
+        V fade[WIDE];
+        if (vectors == 1) weigh<T, 1>(w, n, top, sum, shift, fade);
+        else weigh<T, WIDE>(w, n, top, sum, shift, fade);
+        if (block > 0)
+            for (int64_t e = 0; e < p.values; ++e)
+                for (int v = 0; v < vectors; ++v) store(y + e * lanes + v * L, load(y + e * lanes + v * L) * fade[v]);
         multiply(weighted, vectors, p.values, h.at(A::V, j0), p.step[A::V].col, p.step[A::V].row, n, y, lanes, block > 0);
     }
     for (int v = 0; v < vectors; ++v) {

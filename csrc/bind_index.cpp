@@ -1,8 +1,6 @@
 #include "bind.h"
 #include "index.h"
 
-#include <cstring>
-
 namespace minidl {
 namespace {
 
@@ -15,7 +13,9 @@ void check_index(const char* verb, const Int64Array& index, int64_t size) {
     int64_t at[MAX_DIMS] = {};
     const int64_t* line = static_cast<const int64_t*>(v.data);
     for (;;) {
-        for (int64_t i = 0; i < nest.shape[last]; ++i) {
+        bool fine = true;
+        for (int64_t i = 0; i < nest.shape[last]; ++i) fine &= static_cast<uint64_t>(line[i * nest.stride[0][last]]) < static_cast<uint64_t>(size);
+        for (int64_t i = 0; !fine; ++i) {   // which one?
             const int64_t value = line[i * nest.stride[0][last]];
             if (value < 0 || value >= size)
                 throw std::invalid_argument(std::string(verb) + ": index holds " + std::to_string(value) + ", but there are " + std::to_string(size) +
@@ -118,13 +118,12 @@ PyObject* add_rows(Ints shape, Int64Array index, Array g) {
     if (nest.ndim > 1) return not_mine();   // rows at no regular distance
     check_index("add_rows", index, shape.value[0]);
     Result result(g.type(), 2, shape.value);
-    std::memset(result.data<void>(), 0, PyArray_NBYTES(result.object));
-    if (g.size() > 0) {
+    if (result.size() > 0) {
         const RowsArguments a{index.size(), shape.value[1], index.data<int64_t>(), result.data<void>(), rows.data, nest.stride[0][0],
                               rows.stride[rows.ndim], shape.value[0]};
         const auto kernel = of_type(PICK(index_table).add_rows, g.type());
-        Unlocked region(g.size() > LARGE / 4);
-        kernel(a);
+        Unlocked region(g.size() + result.size() > LARGE / 4);
+        if (!kernel(a)) throw std::bad_alloc();
     }
     return result.release();
 }

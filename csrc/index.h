@@ -12,7 +12,7 @@ struct AlongAxis {
 struct RowsArguments {
     int64_t count, width;              // indices, numbers in a row
     const int64_t* index;              // contiguous
-    void* y;                           // take: (count, width). add: (rows, width), zero at first
+    void* y;                           // take: (count, width). add: (rows, width)
     const void* x;                     // take: the table. add: (count, width)
     int64_t x_row, x_step;             // elements from row to row and inside a row
     int64_t rows;
@@ -20,7 +20,8 @@ struct RowsArguments {
 
 struct IndexTable {
     PerType<void (*)(const AlongAxis&)> gather, scatter_add;
-    PerType<void (*)(const RowsArguments&)> take_rows, add_rows;
+    PerType<void (*)(const RowsArguments&)> take_rows;
+    PerType<bool (*)(const RowsArguments&)> add_rows;   // false: out of memory
 };
 
 }  // namespace minidl

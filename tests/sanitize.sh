@@ -32,5 +32,5 @@ compiler=${CXX:-g++}
 export LD_PRELOAD="$($compiler -print-file-name=libasan.so) $($compiler -print-file-name=libubsan.so)"
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 export OPENBLAS_NUM_THREADS=1 MINIDL_NUM_THREADS=3 PYTHONPATH=$work
-"$python" -m pytest -q -p no:cacheprovider --timeout=600 tests/test_native*.py tests/test_ladders.py "$@"
+"$python" -m pytest -q -p no:cacheprovider --timeout=600 tests/test_native*.py tests/test_ladders.py tests/test_attention.py "$@"
 echo "sanitizers: no errors, $((SECONDS - started)) s"

@@ -167,6 +167,7 @@ def test_gather_and_scatter_add(dtype: type) -> None:
         ((4, 6), (3, 9)),
         ((3, 4, 5), (2, 4, 5)),
         ((300, 70), (300, 70)),
+        ((9000, 3), (9000, 3)),
         ((3, 0), (3, 0)),
     ]:
         for axis in range(len(shape)):
@@ -195,6 +196,8 @@ def test_rows(dtype: type) -> None:
         (10, 0, (4,)),
         (40, 33, (0,)),
         (30, 300, (2, 3, 40)),
+        (3, 31, (700,)),
+        (5000, 40, (9,)),
     ]:
         index = rng.integers(0, rows, size)
         for w in layouts(numbers((rows, width), dtype)):
@@ -257,6 +260,8 @@ def workload() -> list[Array]:
         ]
         places = np.random.default_rng(0).integers(0, 300, (300, 517))
         found += [native.gather(x, 0, places), native.scatter_add(x, 0, places, y)]
+        far = np.random.default_rng(0).integers(0, flat.size, (70_000, 1))
+        found += [native.gather(flat[:, None], 0, far), native.scatter_add(flat[:, None], 0, far, flat[:70_000, None])]
         w, m, v = x.copy(), y.copy(), y * y
         native.adam_step(
             [w, w[0].copy()], [y, y[0]], [m, m[0].copy()], [v, v[0].copy()], 3, 0.1, 0.9, 0.99, 1e-8, 0.1, False

@@ -22,7 +22,7 @@ def test_the_example_reaches_what_it_promises(capsys):
 
 
 def test_the_excerpt_is_the_running_code():
-    assert BLOCKS[1].strip() == inspect.getsource(minidl.tanh).strip()
+    assert BLOCKS[1].strip() == inspect.getsource(minidl.exp).strip()
 
 
 @pytest.mark.skipif(not minidl.kernels.native.available, reason="no compiled kernels in this installation")

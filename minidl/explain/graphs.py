@@ -130,7 +130,8 @@ def derivative_text(derivative: Callable[..., Any]) -> str:
     if len(written) > 1 and hasattr(code, "co_positions"):  # Python 3.11: where exactly the body stands
         places = {(line, column) for line, _, column, _ in code.co_positions()}
         written = [body for body in written if (body.lineno, body.col_offset) in places]
-    texts = {ast.unparse(body) for body in written}
+    # `composition if mode.recording else kernel`: what is said is the composition
+    texts = {ast.unparse(body.body if isinstance(body, ast.IfExp) else body) for body in written}
     return texts.pop() if len(texts) == 1 else ""
 
 

@@ -517,12 +517,22 @@ def attention_gradient(
 # --------------------------------------------------------------------------------------- gather and scatter
 
 
+def _check_index(verb: str, index: Array, size: int) -> None:
+    wrong = (index < 0) | (index >= size)
+    if wrong.any():
+        raise ValueError(
+            f"{verb}: index holds {index[wrong][0]}, but there are {size} places: use 0 to {size - 1}"
+        )
+
+
 def gather(x: Array, axis: int, index: Array) -> Array:
+    _check_index("gather", index, x.shape[axis])
     at: Any = np.indices(index.shape, sparse=True)
     return x[tuple(index if i == axis else a for i, a in enumerate(at))]
 
 
 def scatter_add(x: Array, axis: int, index: Array, src: Array) -> Array:
+    _check_index("scatter_add", index, x.shape[axis])
     y = x.copy()
     at: Any = np.indices(index.shape, sparse=True)
     np.add.at(y, tuple(index if i == axis else a for i, a in enumerate(at)), src[tuple(map(slice, index.shape))])
@@ -530,10 +540,12 @@ def scatter_add(x: Array, axis: int, index: Array, src: Array) -> Array:
 
 
 def take_rows(w: Array, index: Array) -> Array:
+    _check_index("take_rows", index, w.shape[0])
     return w[index]
 
 
 def add_rows(shape: tuple[int, ...], index: Array, g: Array) -> Array:
+    _check_index("add_rows", index, shape[0])
     y = np.zeros(shape, g.dtype)
     np.add.at(y, index, g)
     return y

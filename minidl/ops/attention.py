@@ -88,18 +88,21 @@ def _plain(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_p: float, is_causal: bool, scale: float
 ) -> Tensor:
     """The same, with all weights (..., L, S) in memory."""
+    return matmul(dropout(attention_weights(query, key, mask, is_causal, scale), dropout_p), value)
+
+
+def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool, scale: float) -> Tensor:
+    """softmax(scale * query @ key.mT + mask) (..., L, S); 0 for a query that may attend to nothing."""
     scores = matmul(query * scale, key.mT)
     if mask is not None:
         scores = scores + mask if mask.is_floating_point() else where(mask, scores, -math.inf)
     if is_causal:
-        scores = where(constant(np.tri(*scores.array.shape[-2:], dtype=bool)), scores, -math.inf)
-    nothing = (scores.array == -np.inf).all(-1, keepdims=True)  # softmax would make NaN of such rows
-    if nothing.any():
-        scores = where(constant(nothing), 0.0, scores)
-        weights = where(constant(nothing), 0.0, softmax(scores, -1))
-    else:
-        weights = softmax(scores, -1)
-    return matmul(dropout(weights, dropout_p), value)
+        scores = where(constant(np.tri(*scores.array.shape[-2:], dtype=np.bool_)), scores, -math.inf)
+    nothing = (scores.array == -np.inf).all(-1, keepdims=True)
+    if not nothing.any():
+        return softmax(scores, -1)
+    none = constant(nothing)  # softmax would make NaN of these rows
+    return where(none, 0.0, softmax(where(none, 0.0, scores), -1))
 
 
 def _same_batch(name: str, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,7 +123,8 @@ def _same_batch(name: str, query: Tensor, key: Tensor, value: Tensor) -> tuple[T
         return query, key, value
     batch = broadcast(name, q.shape[:-2], k.shape[:-2], v.shape[:-2])
     query, key, value = (
-        t if t.array.shape[:-2] == batch else broadcast_to(t, (*batch, *t.array.shape[-2:])) for t in (query, key, value)
+        t if t.array.shape[:-2] == batch else broadcast_to(t, (*batch, *t.array.shape[-2:]))
+        for t in (query, key, value)
     )
     return query, key, value
 

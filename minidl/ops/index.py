@@ -113,12 +113,15 @@ def _gathered(name: str, x: Tensor, dim: int, index: Any) -> tuple[Tensor, int, 
     axis = dim_of(dim, x.array.ndim, name)
     if max(x.array.ndim, 1) != max(index.array.ndim, 1):  # a number counts as a vector of one element
         raise ValueError(f"{name}: index has {index.array.ndim} dimensions, the tensor {x.array.ndim}; they must agree")
-    if index.array.size:
-        low, high, n = int(index.array.min()), int(index.array.max()), x.array.shape[axis] if x.array.ndim else 1
-        if low < 0 or high >= n:
-            bad = low if low < 0 else high
-            raise IndexError(f"{name}: index {bad} is out of range for size {n} of dimension {axis}")
     return x, axis, index
+
+
+def _check_range(name: str, index: np.ndarray, size: int, axis: int) -> None:
+    """IndexError for an index outside 0 ... size - 1: the words for what a kernel refused."""
+    low, high = (int(index.min()), int(index.max())) if index.size else (0, 0)
+    if low < 0 or high >= size:
+        bad = low if low < 0 else high
+        raise IndexError(f"{name}: index {bad} is out of range for size {size} of dimension {axis}")
 
 
 def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
@@ -142,7 +145,12 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
     def derivative(G: Tensor) -> Tensor:
         return scatter_add(constant(np.zeros(shape, G.array.dtype)), axis, index, G)
 
-    return record(kernel(x).gather(x.array, axis, index.array), x, derivative)
+    try:
+        Y = kernel(x).gather(x.array, axis, index.array)
+    except ValueError:
+        _check_range("gather", index.array, shape[axis], axis)
+        raise
+    return record(Y, x, derivative)
 
 
 def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
@@ -169,7 +177,11 @@ def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
                 f"in dimension {i}"
             )
     at = tuple(slice(n) for n in index.array.shape)
-    Y = kernel(x).scatter_add(x.array, axis, index.array, src.array)
+    try:
+        Y = kernel(x).scatter_add(x.array, axis, index.array, src.array)
+    except ValueError:
+        _check_range("scatter_add", index.array, x.array.shape[axis], axis)
+        raise
     shape = src.array.shape
     return record(Y, x, lambda G: G, src, lambda G: _place(gather(G, axis, index), at, shape, True))
 
@@ -289,15 +301,18 @@ def embedding(
     if weight.array.ndim != 2:
         raise ValueError(f"embedding: weight must have 2 dimensions (V, D), got shape {weight.array.shape}")
     V = weight.array.shape[0]
-    if x.array.size and not (0 <= x.array.min() and x.array.max() < V):
-        raise IndexError(f"embedding: indices must lie in 0 to {V - 1}, got {x.array.min()} to {x.array.max()}")
     if padding_idx is not None:
         if not -V <= padding_idx < V:
             raise ValueError(f"embedding: padding_idx {padding_idx} is out of range for {V} rows")
         padding_idx %= V
     if max_norm is not None:
+        _check_range("embedding", x.array, V, 0)
         _shorten_rows(weight, np.unique(x.array), max_norm, norm_type)
-    Y = kernel(weight).take_rows(weight.array, x.array)
+    try:
+        Y = kernel(weight).take_rows(weight.array, x.array)
+    except ValueError:
+        _check_range("embedding", x.array, V, 0)
+        raise
     if not scale_grad_by_freq:
         return record(Y, weight, lambda G: _add_rows(G, x, V, padding_idx))
     share = (1 / np.bincount(x.array.reshape(-1), minlength=V))[x.array].astype(weight.array.dtype) if x.array.size else 1.0
