@@ -60,30 +60,64 @@ template <class T> void add_unit(const WeightGradient<T>& all, int64_t unit, int
     }
 }
 
-// One or two filters a group would leave the vectors of o empty: there numbers of a row of pixels share a vector instead.
-//     sums[k][o] += Σ[p,q] planes[offset[k] + p * width + q] * G[p,q]            M taps at a time, G's rows contiguous, `lanes` apart, zero beyond q
-template <class T, int M> NOINLINE void dot_taps(const T* planes, const int64_t* offset, int64_t width, const T* g, int64_t lanes, int64_t rows, int64_t q, T* sums,
-                                                 int64_t step, bool add) {
+// One or two filters a group would leave the vectors of o empty, and with the nine taps of one channel half a vector of them would not pay for transposing G: there
+// numbers of a row of pixels share a vector instead.
+//     sums[k][o] += Σ[p,q] planes[offset[k] + p * width + q] * G[o,p,q]          M taps and N filters at a time; G's rows `g_row` apart, its planes `g_plane`
+template <class T> struct Dots {
+    const T *planes, *g;
+    const int64_t* offset;
+    int64_t width, g_plane, g_row, rows, q;
+    T* sums;
+    int64_t step;
+    bool add;
+};
+template <class T, int M, int N> NOINLINE void dots(const Dots<T>& t) {
     using V = typename vec<T>::type;
+    using mask = typename vec<T>::mask;
     constexpr int L = vec<T>::size;
-    typename vec<T>::mask tail{};   // a product with zero is no way to leave a lane out: it may be infinite or NaN
-    for (int l = 0; l < L; ++l) tail[l] = l < q % L ? -1 : 0;
-    V sum[M];
-    const T* x[M];
-    for (int m = 0; m < M; ++m) sum[m] = V{}, x[m] = planes + offset[m];
-    for (int64_t row = 0, at = 0; row < rows; ++row, g += lanes, at += width) {
+    mask tail{};   // a product with zero is no way to leave a lane out: it may be infinite or NaN
+    for (int l = 0; l < L; ++l) tail[l] = l < t.q % L ? -1 : 0;
+    V sum[M][N];
+    const T *x[M], *g[N];
+    UNROLL for (int m = 0; m < M; ++m) UNROLL for (int n = 0; n < N; ++n) sum[m][n] = V{};
+    UNROLL for (int m = 0; m < M; ++m) x[m] = t.planes + t.offset[m];
+    UNROLL for (int n = 0; n < N; ++n) g[n] = t.g + n * t.g_plane;
+    const int64_t q = t.q;
+    for (int64_t row = 0, at = 0, from = 0; row < t.rows; ++row, at += t.width, from += t.g_row) {
         int64_t i = 0;
-        for (; i + L <= q; i += L) for (int m = 0; m < M; ++m) sum[m] += load(x[m] + at + i) * load(g + i);
-        if (i < q) for (int m = 0; m < M; ++m) sum[m] += V(tail & (typename vec<T>::mask)load(x[m] + at + i)) * load(g + i);
+        for (; i + L <= q; i += L) {
+            V y[N];
+            UNROLL for (int n = 0; n < N; ++n) y[n] = load(g[n] + from + i);
+            UNROLL for (int m = 0; m < M; ++m) {
+                const V z = load(x[m] + at + i);
+                UNROLL for (int n = 0; n < N; ++n) sum[m][n] += z * y[n];
+            }
+        }
+        if (i == q) continue;
+        V y[N];
+        UNROLL for (int n = 0; n < N; ++n) y[n] = V(tail & (mask)load(g[n] + from + i));
+        UNROLL for (int m = 0; m < M; ++m) {
+            const V z = V(tail & (mask)load(x[m] + at + i));
+            UNROLL for (int n = 0; n < N; ++n) sum[m][n] += z * y[n];
+        }
     }
-    for (int m = 0; m < M; ++m) {
-        T y = 0;
-        for (int l = 0; l < L; ++l) y += sum[m][l];
-        sums[m * step] = add ? sums[m * step] + y : y;
-    }
+    UNROLL for (int m = 0; m < M; ++m)
+        UNROLL for (int n = 0; n < N; ++n) {
+            T* to = t.sums + m * t.step + n;
+            alignas(64) T lanes[L];
+            store(lanes, sum[m][n]);
+            T y = 0;
+            for (int l = 0; l < L; ++l) y += lanes[l];
+            *to = t.add ? *to + y : y;
+        }
 }
 
-constexpr int FEW = 2;
+constexpr int FEW = 2, TAPS = 9, SIDE = TAPS * 2 <= ROWS * WIDE ? 2 : 1;   // filters side by side, as registers allow
+
+template <class T> bool takes_dots(const ConvArguments& p) {
+    constexpr int64_t L = vec<T>::size;
+    return p.o <= FEW || (p.c * p.r * p.s <= TAPS && p.o < L && 4 * p.q >= 3 * L * pieces(p.q, L));
+}
 
 template <class T> void add_unit_of_few(const WeightGradient<T>& all, int64_t unit, int64_t group, int64_t c0, T* room, T* sums, bool add) {
     constexpr int64_t L = vec<T>::size;
@@ -93,29 +127,40 @@ template <class T> void add_unit_of_few(const WeightGradient<T>& all, int64_t un
     planes.channels = smaller(all.block, p.c - c0);
     const int64_t *stride = p.image.stride, *of_g = p.output.stride;
     fill_planes(planes, room, first, static_cast<const T*>(p.image.data) + image * stride[0] + (group * p.c + c0) * stride[1], stride, end_of<T>(p.image));
-    T* rows_of_g = room + all.planes.size() + L;
     const int64_t k = planes.channels * all.taps, lanes = pieces(p.q, L) * L;
     const T* end = end_of<T>(p.output);
-    for (int64_t o = 0; o < p.o; ++o) {
+    Dots<T> t{};
+    t.planes = room;
+    t.width = planes.width;
+    t.rows = rows, t.q = p.q;
+    t.step = all.lanes;
+    t.add = add;
+    for (int64_t o = 0; o < p.o;) {
+        const int filters = p.o - o >= SIDE ? SIDE : 1;
         const T* g = static_cast<const T*>(p.output.data) + image * of_g[0] + (group * p.o + o) * of_g[1] + first * of_g[2];
-        for (int64_t i = 0; i < rows; ++i) {
-            T* to = rows_of_g + i * lanes;
-            const T* from = g + i * of_g[2];
-            int64_t j = 0;
-            if (of_g[3] == 1) for (; j < p.q && from + j + L <= end; j += L) store(to + j, load(from + j));
-            for (; j < p.q; ++j) to[j] = from[j * of_g[3]];
-            for (j = p.q; j < lanes; ++j) to[j] = 0;
+        t.g = g, t.g_plane = of_g[1], t.g_row = of_g[2];
+        bool inside = of_g[3] == 1;   // vectors may be read whole
+        for (int n = 0; n < filters; ++n) inside = inside && g + n * of_g[1] + lanes <= end && g + n * of_g[1] + (rows - 1) * of_g[2] + lanes <= end;
+        if (!inside) {
+            T* copy = room + all.planes.size() + L;
+            t.g = copy, t.g_plane = rows * lanes, t.g_row = lanes;
+            for (int n = 0; n < filters; ++n)
+                for (int64_t i = 0; i < rows; ++i, copy += lanes)
+                    for (int64_t j = 0; j < p.q; ++j) copy[j] = g[n * of_g[1] + i * of_g[2] + j * of_g[3]];
         }
         for (int64_t i = 0; i < k;) {
-            const auto go = [&](auto kernel, int taps) {
-                kernel(room, all.offset + i, planes.width, rows_of_g, lanes, rows, p.q, sums + i * all.lanes + o, all.lanes, add);
+            t.offset = all.offset + i;
+            t.sums = sums + i * all.lanes + o;
+            const auto go = [&](auto one, auto pair, int taps) {
+                filters == SIDE ? pair(t) : one(t);
                 i += taps;
             };
-            if (k - i >= 9) go(dot_taps<T, 9>, 9);
-            else if (k - i >= 5) go(dot_taps<T, 5>, 5);
-            else if (k - i >= 3) go(dot_taps<T, 3>, 3);
-            else go(dot_taps<T, 1>, 1);
+            if (k - i >= 9) go(dots<T, 9, 1>, dots<T, 9, SIDE>, 9);
+            else if (k - i >= 5) go(dots<T, 5, 1>, dots<T, 5, SIDE>, 5);
+            else if (k - i >= 3) go(dots<T, 3, 1>, dots<T, 3, SIDE>, 3);
+            else go(dots<T, 1, 1>, dots<T, 1, SIDE>, 1);
         }
+        o += filters;
     }
 }
 
@@ -153,14 +198,14 @@ template <class T> bool conv2d_weight(const ConvArguments& p) {
 
     bool fine = true;
     parallel_for(all.parts * p.groups * all.blocks, 1, [&](int64_t task_begin, int64_t task_end) {
-        T* own = static_cast<T*>(workspace(1, (planes.size() + L + larger(pixels * WIDE * L, all.band * (p.q + L))) * sizeof(T)));
+        T* own = static_cast<T*>(workspace(1, (planes.size() + L + larger(pixels * WIDE * L, SIDE * all.band * (p.q + L) + L)) * sizeof(T)));
         if (!own) return __atomic_store_n(&fine, false, __ATOMIC_RELAXED);
         for (int64_t task = task_begin; task < task_end; ++task) {
             const int64_t c0 = task % all.blocks * all.block, group = task / all.blocks % p.groups, i = task / all.blocks / p.groups;
             T* sums = all.sums + i * size + (group * p.c + c0) * all.taps * all.lanes;
             const int64_t begin = part(all.units, all.parts, i), end = part(all.units, all.parts, i + 1);
             for (int64_t unit = begin; unit < end; ++unit)
-                (p.o <= FEW ? add_unit_of_few<T> : add_unit<T>)(all, unit, group, c0, own, sums, unit > begin);
+                (takes_dots<T>(p) ? add_unit_of_few<T> : add_unit<T>)(all, unit, group, c0, own, sums, unit > begin);
         }
     });
     if (fine) add_parts(static_cast<T*>(p.filter.data), all.sums, all.parts, p.groups, p.c * all.taps, p.o, all.lanes);

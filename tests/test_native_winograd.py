@@ -33,8 +33,9 @@ def numbers(*shape: int, dtype: Any = np.float32, seed: int = 0) -> Array:
 
 
 def assert_within(got: Array, exact: Array, largest: Array, terms: int, label: object) -> None:
-    """Relative to `largest`, the sum if all numbers were as large as the largest one. (test_native.py holds
-    the direct kernels to the same bound, relative to the sum of the products' own magnitudes.)
+    """Relative to `largest`, what the sum would be if all numbers were as large as the largest one.
+
+    test_native.py holds the direct kernels to the same bound, relative to the sum of the products' own magnitudes.
     """
     assert got.shape == exact.shape and got.flags.c_contiguous, label
     worst = float((abs(got - exact) / largest).max())

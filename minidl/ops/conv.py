@@ -44,7 +44,9 @@ def conv2d(
     (P - 1) stride ≤ H + 2 padding - dilation (R - 1) - 1. Outside the image x counts as 0.
     padding: a number, one for each direction, "valid" (none) or "same" (P = H, stride 1 only). With groups, the
     channels fall into that many separate convolutions. The gradients are conv2d_input and conv2d_weight
-    (LeCun et al. 1998; Dumoulin and Visin 2016 for the arithmetic of sizes).
+    (LeCun et al. 1998; Dumoulin and Visin 2016 for the arithmetic of sizes). The native backend computes 3 x 3 filters with
+    stride 1 by Winograd's products where they are faster (Lavin and Gray 2016): rounding errors are then some 2.5 times as large,
+    and relative to the largest numbers around a pixel; filters of integers stay exact.
     """
     x, weight = tensor_of(x, "conv2d"), tensor_of(weight, "conv2d")
     if x.array.ndim == 3:
