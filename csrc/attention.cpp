@@ -22,7 +22,7 @@ namespace {
 constexpr double INF = __builtin_inf();
 template <class T> constexpr int64_t PANEL = WIDE * vec<T>::size;   // queries
 constexpr int64_t KEYS = 96;                                        // of a block: a panel's weights and queries stay in the first cache
-constexpr int64_t TASK = 1 << 18;                                   // multiplications
+constexpr int64_t TASK = 1 << 20;                                   // multiplications, some 10 microseconds
 
 // One head.
 template <class T> struct Head {
@@ -246,7 +246,7 @@ template <class T> bool attention(const AttentionArguments& p) {
 
 constexpr int64_t BLOCK = 64;    // queries, and keys: a whole number of panels
 constexpr int64_t FEW = 16;      // heads
-constexpr int64_t SHARE = 256;   // keys of a task where there are few heads: whole blocks
+constexpr int64_t SHARE = 256;   // keys, at least, of a task where there are few heads
 
 template <class T> struct GradientRoom {
     T *weights, *slopes, *mask;                  // (keys, BLOCK): Pᵀ, dSᵀ; (keys, panel)
@@ -359,7 +359,8 @@ template <class T> void clear(const Head<T>& h, int n, int64_t begin, int64_t en
 }
 
 template <class T> bool attention_gradient(const AttentionArguments& p) {
-    const int64_t heads = heads_of(p), shares = heads >= FEW ? 1 : larger(1, pieces(p.keys, SHARE));
+    const int64_t heads = heads_of(p), blocks = pieces(p.keys, BLOCK);
+    const int64_t shares = larger(1, smaller(p.keys / SHARE, pieces(FEW, larger(heads, 1))));   // of the keys: in all some FEW tasks
     const int64_t own = p.queries * p.width;   // numbers of a dQ
     T* partial = nullptr;
     if (shares > 1 && !(partial = static_cast<T*>(workspace(0, heads * shares * own * sizeof(T))))) return false;
@@ -371,7 +372,7 @@ template <class T> bool attention_gradient(const AttentionArguments& p) {
         const GradientRoom<T> rooms(room, p);
         for (int64_t task = task_begin; task < task_end; ++task) {
             const Head<T> h(p, task / shares);
-            const int64_t share = task % shares, begin = shares == 1 ? 0 : share * SHARE, end = shares == 1 ? p.keys : smaller(p.keys, begin + SHARE);
+            const int64_t share = task % shares, begin = part(blocks, shares, share) * BLOCK, end = smaller(p.keys, part(blocks, shares, share + 1) * BLOCK);
             const bool skips = p.causal && all_finite(h, p.Q, 0, p.queries, p.width) && all_finite(h, p.K, begin, end, p.width) &&
                                all_finite(h, p.V, begin, end, p.values) && all_finite(h, p.G, 0, p.queries, p.values);
             const int64_t reached = p.queries == 0 ? begin : skips ? smaller(end, pieces(p.queries, BLOCK) * BLOCK) : end;   // keys that get anything

@@ -18,8 +18,8 @@ from minidl.ops.attention import attention_weights
 
 
 class MultiheadAttention(Module):
-    """y = [head_1 ... head_h] W_Oᵀ + b_O with head_i = attention(q W_Qᵀ + b_Q, k W_Kᵀ + b_K, v W_Vᵀ + b_V), each with
-    its own rows of W_Q, W_K, W_V.
+    """Several heads side by side: [head_1 ... head_h] W_Oᵀ + b_O, where each head is
+    attention(q W_Qᵀ + b_Q, k W_Kᵀ + b_K, v W_Vᵀ + b_V) with its own rows of W_Q, W_K, W_V.
 
     in_proj_weight (3 * embed_dim, embed_dim) holds W_Q, W_K, W_V below each other, in_proj_bias their biases; out_proj
     is a Linear. embed_dim is shared out to num_heads heads of equal size. dropout: of the weights, in training.
