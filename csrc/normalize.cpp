@@ -229,8 +229,9 @@ template <class T, bool CENTERED> bool gradient_of_few(const RowNorm& a) {
                 const Row<T> r[1] = {row_of<T, CENTERED>(a, w, row)};
                 Sums known[1];
                 if (a.gw || a.gb) sums_of_rows<T, CENTERED, true, 1>(r, from, from + size, to_w, to_b, known);
+                if (!a.gx) continue;
                 T* gx = static_cast<T*>(a.gx) + row * n;
-                if (a.gx) write_gradient<T, CENTERED>(r[0], from, size, part[row * units], static_cast<double>(n), gx, gx + from + size);
+                write_gradient<T, CENTERED>(r[0], from, size, part[row * units], static_cast<double>(n), gx, gx + from + size);
             }
             for (int64_t i = from; a.gw && i < from + size; ++i) static_cast<T*>(a.gw)[i] = to_w[i];
             for (int64_t i = from; a.gb && i < from + size; ++i) static_cast<T*>(a.gb)[i] = to_b[i];
