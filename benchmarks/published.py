@@ -5,7 +5,8 @@
 
 For each published model: every candidate configuration is trained on 50,000 training images with three seeds and
 measured on the other 10,000; the one with the best mean is trained on all 60,000 with three seeds, and each of these
-three models sees the 10,000 test images once. What counts is the median of the three. Then come three runs of the command line itself. Results go to
+three models sees the 10,000 test images once. What counts is the median of the three. Then come three runs of the
+command line itself. Results go to
 benchmarks/results/published.json, and the table to README.md, between its markers. MNIST comes from the folder that
 MINIDL_DATA names, or by download.
 

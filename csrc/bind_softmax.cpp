@@ -4,33 +4,45 @@
 namespace minidl {
 namespace {
 
-// The last axis; over another one, NumPy's loops along the columns are good.
-bool is_last(int64_t axis, const Array& x) { return x.ndim() > 0 && axis == x.ndim() - 1; }
+// x as (outer, n, inner), n along the axis. False: no such axis, or nothing there.
+struct Split {
+    int64_t outer = 1, n, inner = 1;
+    bool make(const Array& x, int64_t axis) {
+        if (axis < 0 || axis >= x.ndim()) return false;
+        n = x.shape(static_cast<int>(axis));
+        for (int d = 0; d < x.ndim(); ++d) (d < axis ? outer : d > axis ? inner : n) *= d == axis ? 1 : x.shape(d);
+        return true;
+    }
+};
 
-template <Rows1 SoftmaxTable::*name> PyObject* forward(Array x, int64_t axis) {
-    if (!is_last(axis, x)) return not_mine();
+template <Rows1 SoftmaxTable::*rows, Columns1 SoftmaxTable::*columns> PyObject* forward(Array x, int64_t axis) {
+    Split split;
+    if (!split.make(x, axis)) return not_mine();
     Result result(x.type(), x.ndim(), PyArray_DIMS(x.object));
     if (result.size() > 0) {
         const Contiguous from(x);
-        const int64_t n = x.shape(x.ndim() - 1);
-        const auto kernel = of_type(PICK(softmax_table).*name, x.type());
+        const auto [outer, n, inner] = split;
+        const SoftmaxTable& table = PICK(softmax_table);
         Unlocked region(x.size() > LARGE / 4);
-        kernel(x.size() / n, n, result.data<void>(), from.data<void>());
+        if (inner == 1) of_type(table.*rows, x.type())(outer, n, result.data<void>(), from.data<void>());
+        else of_type(table.*columns, x.type())(outer, n, inner, result.data<void>(), from.data<void>());
     }
     return result.release();
 }
 
-template <Rows2 SoftmaxTable::*name> PyObject* backward(Array g, Array y, int64_t axis) {
-    if (!is_last(axis, y) || g.type() != y.type() || g.ndim() != y.ndim() ||
+template <Rows2 SoftmaxTable::*rows, Columns2 SoftmaxTable::*columns> PyObject* backward(Array g, Array y, int64_t axis) {
+    Split split;
+    if (!split.make(y, axis) || g.type() != y.type() || g.ndim() != y.ndim() ||
         !PyArray_CompareLists(PyArray_DIMS(g.object), PyArray_DIMS(y.object), y.ndim()))
         return not_mine();
     Result result(y.type(), y.ndim(), PyArray_DIMS(y.object));
     if (result.size() > 0) {
         const Contiguous gs(g), ys(y);
-        const int64_t n = y.shape(y.ndim() - 1);
-        const auto kernel = of_type(PICK(softmax_table).*name, y.type());
+        const auto [outer, n, inner] = split;
+        const SoftmaxTable& table = PICK(softmax_table);
         Unlocked region(y.size() > LARGE / 4);
-        kernel(y.size() / n, n, result.data<void>(), gs.data<void>(), ys.data<void>());
+        if (inner == 1) of_type(table.*rows, y.type())(outer, n, result.data<void>(), gs.data<void>(), ys.data<void>());
+        else of_type(table.*columns, y.type())(outer, n, inner, result.data<void>(), gs.data<void>(), ys.data<void>());
     }
     return result.release();
 }
@@ -96,11 +108,12 @@ PyObject* cross_entropy_gradient(Array g, Array x, Int64Array target, Array lse,
 Verbs softmax_verbs() {
     using S = SoftmaxTable;
     return {
-        verb<forward<&S::softmax>>("softmax", "`vectorized` on all threads. The tail of a row is one more vector whose other lanes are masked, and a short row never leaves\n"
-                                              "the registers (csrc/softmax.cpp). This is what ships."),
-        verb<forward<&S::log_softmax>>("log_softmax"),
-        verb<backward<&S::softmax_gradient>>("softmax_gradient"),
-        verb<backward<&S::log_softmax_gradient>>("log_softmax_gradient"),
+        verb<forward<&S::softmax, &S::softmax_columns>>(
+            "softmax", "`vectorized` on all threads. The tail of a row is one more vector whose other lanes are masked, and a short row never leaves\n"
+                       "the registers (csrc/softmax.cpp). This is what ships."),
+        verb<forward<&S::log_softmax, &S::log_softmax_columns>>("log_softmax"),
+        verb<backward<&S::softmax_gradient, &S::softmax_gradient_columns>>("softmax_gradient"),
+        verb<backward<&S::log_softmax_gradient, &S::log_softmax_gradient_columns>>("log_softmax_gradient"),
         verb<cross_entropy>("cross_entropy"),
         verb<cross_entropy_gradient>("cross_entropy_gradient"),
     };

@@ -160,7 +160,7 @@ template <class V> ALWAYS_INLINE V tanh(V x) {
     return with_sign_of(a < number<V>(0.55) ? a + a * (z * small) : 1 - 2 / (exp(2 * a) + 1), x);
 }
 
-// The normal distribution for floats 0 <= a <= 15, without the density's factor: exp(-a²/2), and the upper tail (1 - erf(a / √2)) / 2, which is that
+// The normal distribution for floats 0 <= a <= 13, without the density's factor: exp(-a²/2), and the upper tail (1 - erf(a / √2)) / 2, which is that
 // times a polynomial in (a - 4) / (a + 4).
 template <class V> struct Normal { V exp, tail; };
 template <class V> ALWAYS_INLINE Normal<V> normal(V a) {
@@ -168,7 +168,8 @@ template <class V> ALWAYS_INLINE Normal<V> normal(V a) {
     const V scale = 1 / (a + 4), u = (a - 4) * scale;
     const V p = polynomial(u, 0.7552851354f, -0.6078965866f, 0.3871369041f, -0.1865234861f, 0.06040376312f, -0.007525003256f, -0.003512073633f,
                            0.001569589998f, 0.0001783674855f, -0.0001324350965f);
-    const V e = exp_of_sum(-0.5f * high * high, -0.5f * low * (a + high));
+    const Reduced<V> at = reduce_exp(-0.5f * high * high, -0.5f * low * (a + high));   // as quick_exp goes on, with both halves
+    const V e = (1 + (at.r + (at.r * at.r * rest_of_exp(at.r) + at.low))) * from_bits<V>((at.n + Format<number<V>>::bias) << Format<number<V>>::mantissa);
     return {e, e * (p * scale)};
 }
 
@@ -184,24 +185,27 @@ template <class V> ALWAYS_INLINE V erf(V x) {
     }
 }
 
+// normal(|x|); 0 beyond 13, where the tail is less than 1e-38
+template <class V> ALWAYS_INLINE Normal<V> normal_beyond(V x) {
+    const V a = magnitude(x);
+    const Normal<V> at = normal(a > 13 ? all<V>(13) : a);
+    return {a > 13 ? V{} : at.exp, a > 13 ? V{} : at.tail};
+}
+
 // x Φ(x), accurate in the lower tail too, where 1 + erf(x / √2) would cancel
 template <class V> ALWAYS_INLINE V gelu(V x) {
     if constexpr (is_double<V>) return x * (__builtin_erfc(x * -0.70710678118654752440) / 2);
     else {
-        V a = magnitude(x);
-        a = a > 15 ? all<V>(15) : a;
-        const V tail = normal(a).tail;
+        const V tail = normal_beyond(x).tail;
         return x * (x < 0 ? tail : 1 - tail);
     }
 }
-// Its derivative Φ(x) + x φ(x)
+// Its derivative Φ(x) + x φ(x), to 4 units of 1's last place
 template <class V> ALWAYS_INLINE V gelu_slope(V x) {
     constexpr number<V> peak = 0.39894228040143267794;   // 1 / √(2π)
     if constexpr (is_double<V>) return __builtin_erfc(x * -0.70710678118654752440) / 2 + x * (peak * exp(x * x / -2));
     else {
-        V a = magnitude(x);
-        a = a > 15 ? all<V>(15) : a;
-        const Normal<V> at = normal(a);
+        const Normal<V> at = normal_beyond(x);
         return (x < 0 ? at.tail : 1 - at.tail) + x * (peak * at.exp);
     }
 }
@@ -222,7 +226,7 @@ template <class V> ALWAYS_INLINE V silu_slope(V x) {
     const Logistic<V> at = logistic(x);
     return at.s * (1 + x * at.rest);
 }
-// The derivative of gelu_tanh: s + x s (1 - s) (2 u)'
+// The derivative of gelu_tanh, as exact: s + x s (1 - s) (2 u)'
 template <class V> ALWAYS_INLINE V gelu_tanh_slope(V x) {
     using T = number<V>;
     constexpr T c = T(1.5957691216057307117597842397375);

@@ -22,6 +22,8 @@ constexpr int64_t BLOCK = 4096;     // elements that stay in the first cache
 constexpr int64_t PIECE = 16384;    // elements of a row that is cut
 constexpr int64_t LONG = 65536;     // fewer than FEW rows longer than this are cut
 constexpr int64_t FEW = 16;
+constexpr int64_t SHORT = 128;      // rows of which several go side by side
+constexpr int64_t COLUMNS = 64;     // of weight and bias, whose sums are added together
 constexpr int64_t FOLD = 64;        // rows whose parameters' gradients are summed one after the other
 
 // ---- walking a row ------------------------------------------------------------------------------------------------------
@@ -155,27 +157,34 @@ template <class T> struct Row {   // what a row's gradient is made of
     const T *g, *g_end, *x, *x_end, *w;
     T mean, rstd;
 };
-// Adds g x̂ to to_w and g to to_b (both padded) on the way, where WEIGHTS.
-template <class T, bool CENTERED, bool WEIGHTS> ALWAYS_INLINE Sums sums_of_row(const Row<T>& r, int64_t first, int64_t last, T* to_w, T* to_b) {
-    Sums all = {};
+// Of ROWS rows side by side, over their elements first ... last - 1; where WEIGHTS, adds g x̂ to to_w and g to to_b (both padded) on the way.
+template <class T, bool CENTERED, bool WEIGHTS, int ROWS>
+ALWAYS_INLINE void sums_of_rows(const Row<T> (&r)[ROWS], int64_t first, int64_t last, T* to_w, T* to_b, Sums (&all)[ROWS]) {
+    for (auto& each : all) each = {};
     for (int64_t start = first; start < last; start += BLOCK) {
         const int64_t n = smaller(BLOCK, last - start);
-        const T *g = r.g + start, *x = r.x + start, *w = r.w + start;
-        vector<T> u[2] = {}, ux[2] = {};
-        over<T>(n, [&](int k, int64_t i, bool whole) __attribute__((always_inline)) {
-            const vector<T> gs = read(g, i, n, whole, r.g_end), xs = read(x, i, n, whole, r.x_end, r.mean);
-            const vector<T> hat = (CENTERED ? xs - r.mean : xs) * r.rstd, us = gs * load(w + i);
-            if constexpr (CENTERED) u[k] += us;
-            ux[k] += us * hat;
+        vector<T> u[ROWS][2] = {}, ux[ROWS][2] = {};
+        over<T>(n, [&](int turn, int64_t i, bool whole) __attribute__((always_inline)) {
+            const int k = ROWS > 1 ? 0 : turn;   // several rows are chains enough
+            const vector<T> w = load(r[0].w + start + i);
+            vector<T> of_w{}, of_b{};
+            UNROLL for (int j = 0; j < ROWS; ++j) {
+                const vector<T> g = read(r[j].g + start, i, n, whole, r[j].g_end), x = read(r[j].x + start, i, n, whole, r[j].x_end, r[j].mean);
+                const vector<T> hat = (CENTERED ? x - r[j].mean : x) * r[j].rstd;
+                if constexpr (CENTERED) u[j][k] += g * w;
+                ux[j][k] += g * w * hat;
+                if constexpr (WEIGHTS) of_w += g * hat, of_b += g;
+            }
             if constexpr (WEIGHTS) {
-                store(to_w + start + i, load(to_w + start + i) + gs * hat);
-                if constexpr (CENTERED) store(to_b + start + i, load(to_b + start + i) + gs);
+                store(to_w + start + i, load(to_w + start + i) + of_w);
+                if constexpr (CENTERED) store(to_b + start + i, load(to_b + start + i) + of_b);
             }
         });
-        if constexpr (CENTERED) all.u += total<T>(u);
-        all.ux += total<T>(ux);
+        UNROLL for (int j = 0; j < ROWS; ++j) {
+            if constexpr (CENTERED) all[j].u += total<T>(u[j]);
+            all[j].ux += total<T>(ux[j]);
+        }
     }
-    return all;
 }
 template <class T, bool CENTERED> ALWAYS_INLINE void write_gradient(const Row<T>& r, int64_t first, int64_t n, const Sums& sums, double count, T* gx, const T* end) {
     const T mean_u = static_cast<T>(sums.u / count), mean_ux = static_cast<T>(sums.ux / count);
@@ -204,7 +213,9 @@ template <class T, bool CENTERED> bool gradient_of_few(const RowNorm& a) {
     parallel_for(rows * units, 1, [=, &a](int64_t begin, int64_t stop) {
         for (int64_t task = begin; task < stop; ++task) {
             const int64_t from = task % units * PIECE;
-            part[task] = sums_of_row<T, CENTERED, false>(row_of<T, CENTERED>(a, w, task / units), from, smaller(n, from + PIECE), nullptr, nullptr);
+            Sums found[1];
+            sums_of_rows<T, CENTERED, false, 1>({row_of<T, CENTERED>(a, w, task / units)}, from, smaller(n, from + PIECE), nullptr, nullptr, found);
+            part[task] = found[0];
         }
     });
     for (int64_t row = 0; row < rows; ++row)
@@ -215,16 +226,31 @@ template <class T, bool CENTERED> bool gradient_of_few(const RowNorm& a) {
             const int64_t from = unit * PIECE, size = smaller(PIECE, n - from);
             if (a.gw || a.gb) for (int64_t i = from; i < smaller(width, from + PIECE); ++i) to_w[i] = to_b[i] = 0;
             for (int64_t row = 0; row < rows; ++row) {
-                const Row<T> r = row_of<T, CENTERED>(a, w, row);
-                if (a.gw || a.gb) sums_of_row<T, CENTERED, true>(r, from, from + size, to_w, to_b);
+                const Row<T> r[1] = {row_of<T, CENTERED>(a, w, row)};
+                Sums known[1];
+                if (a.gw || a.gb) sums_of_rows<T, CENTERED, true, 1>(r, from, from + size, to_w, to_b, known);
+                if (!a.gx) continue;
                 T* gx = static_cast<T*>(a.gx) + row * n;
-                if (a.gx) write_gradient<T, CENTERED>(r, from, size, part[row * units], static_cast<double>(n), gx, gx + from + size);
+                write_gradient<T, CENTERED>(r[0], from, size, part[row * units], static_cast<double>(n), gx, gx + from + size);
             }
             for (int64_t i = from; a.gw && i < from + size; ++i) static_cast<T*>(a.gw)[i] = to_w[i];
             for (int64_t i = from; a.gb && i < from + size; ++i) static_cast<T*>(a.gb)[i] = to_b[i];
         }
     });
     return true;
+}
+
+// Rows row ... row + ROWS - 1, gx up to row `stop` being this task's.
+template <class T, bool CENTERED, bool WEIGHTS, int ROWS>
+ALWAYS_INLINE void gradient_of_rows(const RowNorm& a, const T* w, int64_t row, T* to_w, T* to_b, int64_t stop) {
+    Row<T> r[ROWS];
+    Sums found[ROWS];
+    for (int j = 0; j < ROWS; ++j) r[j] = row_of<T, CENTERED>(a, w, row + j);
+    sums_of_rows<T, CENTERED, WEIGHTS, ROWS>(r, 0, a.n, to_w, to_b, found);
+    T* gx = static_cast<T*>(a.gx);
+    if (!gx) return;
+    for (int j = 0; j < ROWS; ++j)
+        write_gradient<T, CENTERED>(r[j], 0, a.n, found[j], static_cast<double>(a.n), gx + (row + j) * a.n, gx + stop * a.n);
 }
 
 // Many rows: a task has its own sums for weight and bias, over FOLD rows and over all; tasks' sums are added in order.
@@ -238,22 +264,25 @@ template <class T, bool CENTERED, bool WEIGHTS> bool gradient_of_many(const RowN
     parallel_for(rows, grain, [=, &a](int64_t begin, int64_t stop) {
         T *all = sums + begin / grain * 4 * width, *some = all + 2 * width;
         if constexpr (WEIGHTS) for (int64_t i = 0; i < 4 * width; ++i) all[i] = 0;
-        T* gx = static_cast<T*>(a.gx);
-        for (int64_t row = begin; row < stop; ++row) {
-            const Row<T> r = row_of<T, CENTERED>(a, w, row);
-            const Sums found = sums_of_row<T, CENTERED, WEIGHTS>(r, 0, n, some, some + width);
-            if (gx) write_gradient<T, CENTERED>(r, 0, n, found, static_cast<double>(n), gx + row * n, gx + stop * n);
-            if (WEIGHTS && ((row - begin) % FOLD == FOLD - 1 || row + 1 == stop))
+        for (int64_t row = begin; row < stop;) {
+            if (n <= SHORT && row + 4 <= stop) gradient_of_rows<T, CENTERED, WEIGHTS, 4>(a, w, row, some, some + width, stop), row += 4;
+            else if (row + 2 <= stop) gradient_of_rows<T, CENTERED, WEIGHTS, 2>(a, w, row, some, some + width, stop), row += 2;
+            else gradient_of_rows<T, CENTERED, WEIGHTS, 1>(a, w, row, some, some + width, stop), row += 1;
+            if (WEIGHTS && ((row - begin) % FOLD == 0 || row == stop))
                 for (int64_t i = 0; i < 2 * width; ++i) all[i] += some[i], some[i] = 0;
         }
     });
     if constexpr (WEIGHTS)
-        parallel_for(n, larger(64, GRAIN / tasks), [=, &a](int64_t begin, int64_t stop) {
-            for (int64_t i = begin; i < stop; ++i) {
-                double of_w = 0, of_b = 0;
-                for (int64_t task = 0; task < tasks; ++task) of_w += sums[task * 4 * width + i], of_b += sums[(task * 4 + 1) * width + i];
-                if (a.gw) static_cast<T*>(a.gw)[i] = static_cast<T>(of_w);
-                if (a.gb) static_cast<T*>(a.gb)[i] = static_cast<T>(of_b);
+        parallel_for(pieces(n, COLUMNS), larger(1, GRAIN / (tasks * COLUMNS)), [=, &a](int64_t begin, int64_t stop) {
+            for (int64_t i = begin * COLUMNS; i < stop * COLUMNS && i < n; i += COLUMNS) {
+                const int64_t count = smaller(COLUMNS, n - i);
+                double of_w[COLUMNS] = {}, of_b[COLUMNS] = {};
+                for (int64_t task = 0; task < tasks; ++task) {
+                    const T *w = sums + task * 4 * width + i, *b = w + width;
+                    for (int64_t k = 0; k < count; ++k) of_w[k] += w[k], of_b[k] += b[k];
+                }
+                for (int64_t k = 0; a.gw && k < count; ++k) static_cast<T*>(a.gw)[i + k] = static_cast<T>(of_w[k]);
+                for (int64_t k = 0; a.gb && k < count; ++k) static_cast<T*>(a.gb)[i + k] = static_cast<T>(of_b[k]);
             }
         });
     return true;

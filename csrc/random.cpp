@@ -101,17 +101,24 @@ template <class T> void normal(uint64_t seed, uint64_t offset, int64_t count, vo
 }
 
 // A product, not a choice: what is dropped of an infinity is NaN, as in the reference.
-template <class T> ALWAYS_INLINE void scale_kept(int64_t n, T scale, const T* __restrict x, const uint8_t* __restrict mask, T* __restrict y) {
+template <class T> NOINLINE void scale_kept(int64_t n, T scale, const T* __restrict x, const uint8_t* __restrict mask, T* __restrict y) {
     for (int64_t i = 0; i < n; ++i) y[i] = x[i] * (mask[i] ? scale : T(0));
 }
 
+template <class T>
+NOINLINE void keep_some(int64_t n, const uint32_t* __restrict words, float p, T scale, const T* __restrict x, T* __restrict y, uint8_t* __restrict mask) {
+    for (int64_t i = 0; i < n; ++i) {
+        const bool keep = static_cast<float>(static_cast<int32_t>(words[i] >> 8)) * 0x1p-24f >= p;
+        mask[i] = keep;
+        y[i] = x[i] * (keep ? scale : T(0));
+    }
+}
 template <class T>
 void dropout(uint64_t seed, uint64_t offset, int64_t count, float p, double scale, const void* x_, void* y_, uint8_t* mask) {
     const T* x = static_cast<const T*>(x_);
     T* y = static_cast<T*>(y_);
     from_words<1>(seed, offset, count, [=](const uint32_t* words, int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) mask[i] = static_cast<float>(static_cast<int32_t>(words[i - begin] >> 8)) * 0x1p-24f >= p;
-        scale_kept(end - begin, static_cast<T>(scale), x + begin, mask + begin, y + begin);
+        keep_some(end - begin, words, p, static_cast<T>(scale), x + begin, y + begin, mask + begin);
     });
 }
 template <class T> void masked_scale(int64_t count, double scale, const void* x_, const uint8_t* mask, void* y_) {

@@ -1,4 +1,4 @@
-// Softmax and cross-entropy, row by row: x (rows, n), y (rows, n), target (rows,)
+// Softmax and cross-entropy, row by row (or column by column): x (rows, n), y (rows, n), target (rows,)
 //
 //     for each row:
 //         top = max x;  sum = Σ exp(x - top)
@@ -120,6 +120,52 @@ template <class T> void log_softmax_gradient(int64_t rows, int64_t n, void* out_
     });
 }
 
+// ---- along another axis: results lie side by side, COLUMNS of them at a time ---------------------------------------------
+
+constexpr int64_t COLUMNS = 64;
+
+// body(at, width): the columns from element `at` on
+template <class Body> ALWAYS_INLINE void for_columns(int64_t outer, int64_t n, int64_t inner, const Body& body) {
+    const int64_t blocks = pieces(inner, COLUMNS);
+    parallel_for(outer * blocks, larger(1, GRAIN / (n * smaller(inner, COLUMNS))), [=, &body](int64_t begin, int64_t stop) {
+        for (int64_t task = begin; task < stop; ++task) {
+            const int64_t from = task % blocks * COLUMNS;
+            body(task / blocks * n * inner + from, smaller(COLUMNS, inner - from));
+        }
+    });
+}
+// f(column, place) for every element
+template <class F> ALWAYS_INLINE void each(int64_t n, int64_t inner, int64_t at, int64_t width, const F& f) {
+    for (int64_t c = 0; c < n; ++c)
+        for (int64_t k = 0; k < width; ++k) f(k, at + c * inner + k);
+}
+
+template <class T, bool LOG> void columns(int64_t outer, int64_t n, int64_t inner, void* y_, const void* x_) {
+    T* __restrict y = static_cast<T*>(y_);
+    const T* __restrict x = static_cast<const T*>(x_);
+    for_columns(outer, n, inner, [=](int64_t at, int64_t width) {
+        T top[COLUMNS], sum[COLUMNS] = {};
+        for (T& t : top) t = static_cast<T>(-INF);
+        each(n, inner, at, width, [&](int64_t k, int64_t i) { top[k] = x[i] > top[k] ? x[i] : top[k]; });
+        each(n, inner, at, width, [&](int64_t k, int64_t i) {
+            const T e = quick_exp(x[i] - top[k]);
+            sum[k] += e;
+            y[i] = e;
+        });
+        for (T& s : sum) s = LOG ? log(s) : 1 / s;
+        each(n, inner, at, width, [&](int64_t k, int64_t i) { y[i] = LOG ? x[i] - top[k] - sum[k] : y[i] * sum[k]; });
+    });
+}
+template <class T, bool LOG> void columns_gradient(int64_t outer, int64_t n, int64_t inner, void* out_, const void* g_, const void* y_) {
+    T* __restrict out = static_cast<T*>(out_);
+    const T *__restrict g = static_cast<const T*>(g_), *__restrict y = static_cast<const T*>(y_);
+    for_columns(outer, n, inner, [=](int64_t at, int64_t width) {
+        T sum[COLUMNS] = {};
+        each(n, inner, at, width, [&](int64_t k, int64_t i) { sum[k] += LOG ? g[i] : g[i] * y[i]; });
+        each(n, inner, at, width, [&](int64_t k, int64_t i) { out[i] = LOG ? g[i] - exp(y[i]) * sum[k] : y[i] * (g[i] - sum[k]); });
+    });
+}
+
 // loss = (1 - ε) w[t] (lse - x[t]) + ε / C Σ[c] w[c] (lse - x[c]); 0 where t is ignore_index
 template <class T> void cross_entropy(const CrossEntropyArguments& a) {
     const int64_t n = a.classes;
@@ -183,6 +229,10 @@ constexpr SoftmaxTable softmax_table = {
     .log_softmax = {log_softmax<float>, log_softmax<double>},
     .softmax_gradient = {softmax_gradient<float>, softmax_gradient<double>},
     .log_softmax_gradient = {log_softmax_gradient<float>, log_softmax_gradient<double>},
+    .softmax_columns = {columns<float, false>, columns<double, false>},
+    .log_softmax_columns = {columns<float, true>, columns<double, true>},
+    .softmax_gradient_columns = {columns_gradient<float, false>, columns_gradient<double, false>},
+    .log_softmax_gradient_columns = {columns_gradient<float, true>, columns_gradient<double, true>},
     .cross_entropy = {cross_entropy<float>, cross_entropy<double>},
     .cross_entropy_gradient = {cross_entropy_gradient<float>, cross_entropy_gradient<double>},
 };

@@ -32,18 +32,18 @@ MATRICES = [(1, 1), (3, 2), (4, 10), (128, 10), (7, 16), (5, 17), (6, 31), (9, 3
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_softmax(dtype: type) -> None:
     tolerance = {"rtol": 8 * resolution(dtype), "atol": 4 * resolution(dtype)}
-    for shape in [*MATRICES, (5,), (2, 3, 4), (3, 1, 7, 2)]:
+    for shape in [*MATRICES, (5,), (2, 3, 4), (3, 1, 7, 2), (2, 5, 130)]:
         for x in layouts(numbers(shape, dtype, 1)):
             for axis in range(x.ndim):
-                if axis < x.ndim - 1:  # the reference's
-                    np.testing.assert_array_equal(native.softmax(x, axis), reference.softmax(x, axis))
+                if x.size == 0 and axis < x.ndim - 1:
+                    assert native.softmax(x, axis).shape == shape
                     continue
                 check("softmax", x, axis, **tolerance)
                 check("log_softmax", x, axis, rtol=8 * resolution(dtype), atol=16 * resolution(dtype))
                 y = np.ascontiguousarray(reference.softmax(x, axis))
                 g = numbers(shape, dtype, 2)
                 for gradient in ("softmax_gradient", "log_softmax_gradient"):
-                    check(gradient, g, y, axis, rtol=50 * resolution(dtype), atol=100 * resolution(dtype))
+                    check(gradient, g, y, axis, rtol=50 * resolution(dtype), atol=200 * resolution(dtype))
                     check(gradient, g[::-1], x, axis, rtol=1e-4, atol=1e-3 if dtype is np.float32 else 1e-10)
 
 
@@ -55,6 +55,8 @@ def test_softmax_of_extremes(dtype: type) -> None:
     for y in (x, np.tile(x, (1, 11))):
         check("softmax", y, 1, rtol=4 * resolution(dtype))
         check("log_softmax", y, 1, rtol=4 * resolution(dtype))
+        check("softmax", y.T, 0, rtol=4 * resolution(dtype))
+        check("log_softmax", y.T.copy(), 0, rtol=4 * resolution(dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -234,6 +236,7 @@ def workload() -> list[Array]:
             native.add(x, y[0]),
         ]
         found += [native.softmax(x, 1), native.log_softmax(x, 1), native.softmax_gradient(x, y, 1)]
+        found += [native.softmax(x, 0), native.log_softmax(x, 0), native.log_softmax_gradient(x, y, 0)]
         for axes in ((0,), (1,), (0, 1)):
             found += [
                 native.sum(x, axes, False),
