@@ -6,6 +6,6 @@ Each library computes in a process of its own, one at a time, round by round; ev
 one before it is timed.
 """
 
-from minidl.bench.run import PARTS, run
+from minidl.bench.suite import PARTS, run
 
 __all__ = ["PARTS", "run"]

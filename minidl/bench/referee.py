@@ -41,10 +41,11 @@ FULL = Effort(31, 0.03, 8.0)
 
 @dataclass
 class Timing:
-    """Seconds of one call: the median of the rounds, and half the distance of the quartiles as a share of it."""
+    """Seconds of one call: the median of the rounds, half the distance of the quartiles as a share of it, the least."""
 
     median: float
     spread: float
+    least: float
     rounds: int
 
 
@@ -118,8 +119,7 @@ class Referee:
     """Workers for minidl, the peers and the exact results, one of which computes at a time. A context manager.
 
     Args:
-        libraries: name -> "module:Class", minidl's first.
-        exact: "module:Class" of the one whose results count.
+        libraries: name -> "module:Class", minidl's first; "exact" is the one whose results count.
         threads: of each.
         effort: how long to measure.
         say: is told of peers that do not run here.
@@ -128,7 +128,6 @@ class Referee:
     def __init__(
         self,
         libraries: Mapping[str, str],
-        exact: str,
         threads: int,
         effort: Effort,
         say: Callable[[str], None] = lambda line: None,
@@ -139,22 +138,23 @@ class Referee:
         self.absent: dict[str, str] = {}
         self.workers: dict[str, Process] = {}
         try:
-            for name, place in {**libraries, "exact": exact}.items():
-                worker = Process(name, place, threads, Path(self.folder.name) / f"{name}.log")
+            places = {**libraries, "limit": libraries["minidl"]}
+            self.workers = {  # all at once, since their imports are no part of any figure
+                name: Process(name, place, threads, Path(self.folder.name) / f"{name}.log")
+                for name, place in places.items()
+            }
+            for name, worker in list(self.workers.items()):
                 about = worker.hear()
                 if "failed" in about:
-                    worker.end()
+                    self.workers.pop(name).end()
                     self.absent[name] = about["failed"]
                     say(f"{name} does not run here, so it is left out: {about['failed']}")
-                    continue
-                self.about[name], self.workers[name] = about, worker
-            for name in ("minidl", "exact"):
+                elif name not in ("exact", "limit"):
+                    self.about[name] = about
+            for name in ("minidl", "exact", "limit"):
                 if name not in self.workers:
                     raise RuntimeError(f"bench: {name} does not run: {self.absent[name]}")
-            self.exact = self.workers.pop("exact")
-            self.about.pop("exact")
-            self.yardstick = Process("limit", libraries["minidl"], threads, Path(self.folder.name) / "limit.log")
-            self.yardstick.hear()
+            self.exact, self.yardstick = self.workers.pop("exact"), self.workers.pop("limit")
             self.limit = ""  # the one that the yardstick stands ready for
         except BaseException:
             self.close()
@@ -181,14 +181,14 @@ class Referee:
         row = Row(workload)
         file = str(Path(self.folder.name) / "exact.npz")
         answer = self.exact.ask("exact", workload=workload.to_json(), exact=file)
-        if "failed" in answer:
+        if "failed" in answer:  # then nothing is known to be right, and nothing is timed
             row.refused["exact"] = answer["failed"]
-            file = ""
+            return row
         ready = []
         for name, worker in self.workers.items():
             if workload.only and name not in workload.only:
                 continue
-            answer = worker.ask("prepare", workload=workload.to_json(), exact=file or None)
+            answer = worker.ask("prepare", workload=workload.to_json(), exact=file)
             if "missing" in answer:
                 if name == "minidl":
                     return None
@@ -244,6 +244,6 @@ class Referee:
 
 def timing(times: Sequence[float]) -> Timing:
     if len(times) < 2:
-        return Timing(times[0], 0.0, 1)
+        return Timing(times[0], 0.0, times[0], 1)
     low, middle, high = statistics.quantiles(times, n=4, method="inclusive")
-    return Timing(middle, (high - low) / 2 / middle, len(times))
+    return Timing(middle, (high - low) / 2 / middle, min(times), len(times))

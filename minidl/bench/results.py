@@ -11,7 +11,8 @@ from minidl.bench.referee import Row
 from minidl.bench.report import table
 from minidl.bench.workload import Goal
 
-__all__ = ["Verdict", "family_table", "geometric_mean", "missed_table", "ratios", "row_json", "share", "verdicts"]
+__all__ = ["Verdict", "family_table", "family_verdict", "geometric_mean", "limits_table", "missed_table", "ratios", "row_json",
+           "share", "summary_table", "verdicts"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,17 @@ class Verdict:
 
     @property
     def score(self) -> float:
-        return self.reached / self.goal.at_least
+        limit = self.goal.at_least
+        return limit / self.reached if self.goal.against == "seconds" else self.reached / limit
 
     def __str__(self) -> str:
+        if self.goal.against == "seconds":
+            return f"{duration(self.reached)}, goal {duration(self.goal.at_least)}"
         per_cent = self.goal.against in ("peak", "memory")
         number = (lambda x: f"{100 * x:.0f} %") if per_cent else (lambda x: f"{x:.2f}")
         names = {"peak": "of the peak", "memory": "of the bandwidth", "best": "the best peer"}
-        return f"{number(self.reached)} {names.get(self.goal.against, self.goal.against)}, goal {number(self.goal.at_least)}"
+        against = names.get(self.goal.against, self.goal.against)
+        return f"{number(self.reached)} {against}, goal {number(self.goal.at_least)}"
 
 
 def ratios(row: Row) -> dict[str, float]:
@@ -52,6 +57,8 @@ def verdicts(row: Row) -> list[Verdict]:
     for goal in row.workload.goals:
         if goal.against == "best":
             reached = min(against.values(), default=None)
+        elif goal.against == "seconds":
+            reached = row.timings["minidl"].median if "minidl" in row.timings else None
         elif goal.against in ("peak", "memory"):
             reached = share(row)
         else:
@@ -59,6 +66,15 @@ def verdicts(row: Row) -> list[Verdict]:
         if reached is not None:
             found.append(Verdict(f"{row.workload.family}: {row.workload.name}", row.workload.family, goal, reached))
     return found
+
+
+def family_verdict(rows: Sequence[Row], at_least: float) -> Verdict | None:
+    """A goal for the geometric mean of a family's ratios to the best peer."""
+    found = [min(ratios(row).values()) for row in rows if ratios(row)]
+    if not found:
+        return None
+    family = rows[0].workload.family
+    return Verdict(f"{family}: geometric mean", family, Goal("best", at_least), geometric_mean(found))
 
 
 def geometric_mean(numbers: Iterable[float]) -> float:
@@ -111,6 +127,25 @@ def standing(row: Row) -> list[str]:
     found = verdicts(row)
     missed = [v for v in found if v.score < 1]
     return [f"missed by {100 * (1 - v.score):.0f} % ({v})" for v in missed] or (["met"] if found else [])
+
+
+def summary_table(rows: Sequence[Row], peers: Sequence[str], titles: Mapping[str, str]) -> str:
+    """A line a family: the geometric means of the ratios, and how many goals are met."""
+    shown = [peer for peer in peers if any(peer in row.timings for row in rows)]
+    lines = []
+    for family, title in titles.items():
+        members = [row for row in rows if row.workload.family == family and ratios(row)]
+        if not members:
+            continue
+        cells = []
+        for peer in [*shown, None]:
+            every = [ratios(row) for row in members]
+            numbers = [found[peer] if peer else min(found.values()) for found in every if not peer or peer in found]
+            cells.append(f"{geometric_mean(numbers):.2f}" if numbers else "")
+        goals = [v for row in members for v in verdicts(row)]
+        met = f"{sum(v.score >= 1 for v in goals)} of {len(goals)}" if goals else ""
+        lines.append([title.split(":")[0].split(",")[0], len(members), *cells, met])
+    return table(["geometric means of the ratios", "rows", *shown, "best of them", "goals met"], lines)
 
 
 def missed_table(found: Sequence[Verdict]) -> str:

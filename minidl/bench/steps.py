@@ -11,7 +11,7 @@ __all__ = ["FAMILIES", "workloads"]
 
 FAMILIES = {"steps": "Training steps: forward, backward, Adam"}
 
-CNN = [["conv", 1, 16], ["pool"], ["relu"], ["conv", 16, 32], ["pool"], ["relu"], ["flatten"],
+CNN: list[list[Any]] = [["conv", 1, 16], ["pool"], ["relu"], ["conv", 16, 32], ["pool"], ["relu"], ["flatten"],
        ["linear", 32 * 7 * 7, 128], ["relu"], ["linear", 128, 10]]  # fmt: skip
 
 

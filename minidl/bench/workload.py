@@ -14,7 +14,7 @@ __all__ = ["Draw", "Goal", "Workload", "from_json", "integers", "normal", "unifo
 
 @dataclass(frozen=True)
 class Draw:
-    """An input array: normal numbers, uniform ones in [0, scale) or (-scale, scale), or integers below `scale`."""
+    """An input array: normal numbers, uniform ones in [0, scale), "centred" ones in [-scale, scale), or integers."""
 
     kind: str
     shape: tuple[int, ...]
@@ -23,10 +23,11 @@ class Draw:
     def array(self, random: np.random.Generator) -> np.ndarray:
         if self.kind == "integers":
             return random.integers(0, int(self.scale), self.shape)
-        if self.kind == "normal":
-            return random.standard_normal(self.shape, np.float32) * np.float32(self.scale)
-        x = random.random(self.shape, np.float32)
-        return (2 * x - 1 if self.kind == "centred" else x) * np.float32(self.scale)
+        draw = random.standard_normal if self.kind == "normal" else random.random
+        x = draw(math.prod(self.shape), np.float32).reshape(self.shape)
+        if self.kind == "centred":
+            x = 2 * x - 1
+        return np.asarray(x * np.float32(self.scale) if self.scale != 1 else x, np.float32)
 
     @property
     def bytes(self) -> int:
@@ -50,9 +51,9 @@ def integers(*shape: int, below: int) -> Draw:
 
 @dataclass(frozen=True)
 class Goal:
-    """What minidl is to reach: so many times faster than `against`, or such a share of it.
+    """What minidl is to reach: so many times faster than `against`, or such a share of it; or, of "seconds", at most.
 
-    against: "best" (of the peers that were measured), a peer's name, "peak" or "memory".
+    against: "best" (of the peers that were measured), a peer's name, "peak", "memory" or "seconds".
     """
 
     against: str

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from minidl.kernels import native
@@ -20,14 +21,16 @@ STREAMS = {
     "update": "A ← A + s B: 2 read, 1 of them written back",
 }
 _ROUNDS = 20_000  # multiply-adds one after the other in a chain: some 30 microseconds
-_MEGABYTES = 96  # of each array of a stream: with its partner beyond the caches of any CPU of one socket but the largest
+_MEGABYTES = 96  # of each array of a stream: beyond the caches of all but the largest processors
 _arrays: list[Any] = []  # made on first use, and kept: new pages are slow
 
 
 def _compiled() -> Any:
     if not native.available:
-        raise RuntimeError("limits: the machine is measured by compiled loops, and nothing is compiled here; "
-                           "`minidl doctor` says why and what to type")
+        raise RuntimeError(
+            "limits: the machine is measured by compiled loops, and nothing is compiled here; "
+            "`minidl doctor` says why and what to type"
+        )
     from minidl import _native
 
     return _native
@@ -104,7 +107,7 @@ def bandwidth(stream: str, threads: int | None = None, seconds: float = 0.1) -> 
     before = module.get_num_threads()
     try:
         module.set_num_threads(before if threads is None else threads)
-        return max(_best(lambda way=way: arrays.run(stream, way), seconds / len(ways)) for way in ways)
+        return max(_best(partial(arrays.run, stream, way), seconds / len(ways)) for way in ways)
     finally:
         module.set_num_threads(before)
 
@@ -126,8 +129,7 @@ def runner(name: str) -> Callable[[], float]:
     if name not in STREAMS:
         raise ValueError(f"runner: name is {name!r}, expected one of peak, {', '.join(STREAMS)}")
     arrays = _streams()
-    way = max(_ways(name), key=lambda way: _best(lambda: arrays.run(name, way), 0.02))
-    return lambda: arrays.run(name, way)
+    return partial(arrays.run, name, max(_ways(name), key=lambda way: _best(partial(arrays.run, name, way), 0.02)))
 
 
 def measure(seconds: float = 0.1) -> dict[str, dict[str, dict[str, float]]]:

@@ -10,11 +10,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from minidl.bench.libraries.base import Layers, Library, Run
 
-try:
-    from scipy.special import erf  # type: ignore[import-untyped, unused-ignore]
-except ImportError:
-    from minidl.kernels.reference import erf
-
 __all__ = ["NumPy"]
 
 Array = np.ndarray
@@ -79,6 +74,9 @@ class NumPy(Library):
 
     def add(self, a: Array, b: Array) -> Array:
         return a + b
+
+    def add_gradient(self, g: Array, a: Array, b: Array) -> tuple[Array, Array]:
+        return g, g
 
     def scale(self, x: Array) -> Array:
         return x * x.dtype.type(3)
@@ -214,7 +212,7 @@ class NumPy(Library):
             return self.max_pool2d(x), lambda g, needed: self.max_pool2d_gradient(g, x)
         if name == "flatten":
             return x.reshape(len(x), -1), lambda g, needed: (g.reshape(x.shape),)
-        return self.conv2d(x, *w, 1), lambda g, needed: self.conv2d_gradient(g, x, *w, 1)
+        return self.conv2d(x, w[0], w[1], 1), lambda g, needed: self.conv2d_gradient(g, x, w[0], w[1], 1)
 
     def run_call(self, inputs: Sequence[Array], operation: str, backward: bool) -> Run:
         a, b, g = inputs[0], inputs[-2], inputs[-1]
@@ -227,6 +225,15 @@ class NumPy(Library):
             "sum": (lambda: a.sum(), lambda: np.full_like(a, g)),
         }[operation]
         return gradients if backward else forward
+
+
+def erf(x: Array) -> Array:
+    """SciPy's where it is installed, since NumPy has none; else the standard library's, one number at a time."""
+    try:
+        from scipy.special import erf  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        from minidl.kernels.reference import erf
+    return erf(x)
 
 
 def pad(x: Array, padding: int) -> Array:
@@ -277,4 +284,4 @@ def blas_core() -> str:
             if function is not None:
                 function.restype = ctypes.c_char_p
                 return f"OpenBLAS {function().decode()}"
-    return str(np.show_config("dicts")["Build Dependencies"]["blas"]["name"])  # type: ignore[call-overload, index]
+    return str(np.show_config("dicts")["Build Dependencies"]["blas"]["name"])

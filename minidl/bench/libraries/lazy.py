@@ -17,8 +17,10 @@ class Tinygrad(Library):
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
         import tinygrad
+        import tinygrad.nn.optim
 
-        self.lib, self.jit = tinygrad, tinygrad.TinyJit
+        self.lib: Any = tinygrad
+        self.jit: Any = tinygrad.TinyJit
         tinygrad.Tensor([1.0]).realize()  # fails here, where it has no device, and not in each row
 
     def about(self) -> dict[str, str]:

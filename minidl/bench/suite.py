@@ -12,12 +12,22 @@ from typing import Any
 from minidl.bench import kernels, overhead, steps
 from minidl.bench.libraries import LIBRARIES, PACKAGES, PEERS
 from minidl.bench.referee import FULL, QUICK, Effort, Referee, Row, environment, timing
-from minidl.bench.results import Verdict, family_table, limits_table, missed_table, row_json, verdicts
+from minidl.bench.results import (
+    Verdict,
+    family_table,
+    family_verdict,
+    limits_table,
+    missed_table,
+    row_json,
+    summary_table,
+    verdicts,
+)
 from minidl.bench.workload import Workload
 
-__all__ = ["PARTS", "Results", "choose_peers", "run"]
+__all__ = ["PARTS", "TITLES", "Results", "choose_peers", "plan", "run"]
 
 PARTS: dict[str, ModuleType] = {"kernels": kernels, "steps": steps, "overhead": overhead}
+TITLES = {family: title for part in PARTS.values() for family, title in part.FAMILIES.items()}
 
 
 @dataclass
@@ -47,7 +57,9 @@ class Results:
         return [row for row in self.rows if row.workload.family == family]
 
     def verdicts(self) -> list[Verdict]:
-        return [verdict for row in self.rows for verdict in verdicts(row)]
+        """How every goal stands, those of whole families last."""
+        means = [family_verdict(self.of(family), goal) for family, goal in kernels.MEANS.items()]
+        return [*(verdict for row in self.rows for verdict in verdicts(row)), *(v for v in means if v)]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -99,14 +111,7 @@ def run(
         ValueError: an unknown part or peer, or no row is left.
         RuntimeError: a worker of minidl's own does not run.
     """
-    for part in parts:
-        if part not in PARTS:
-            raise ValueError(f"bench: there is no part {part!r}; choose from {', '.join(PARTS)}")
-    chosen = choose_peers(peers)
-    table = {part: wanted(PARTS[part].workloads(full), only) for part in parts}
-    imports = "overhead" in parts and only in "import minidl"
-    if not any(table.values()) and not imports:
-        raise ValueError(f"bench: no row's name contains {only!r}; leave --only out to see them all")
+    table, chosen = plan(parts, full, only), choose_peers(peers)
     results = Results(threads, chosen, removed=environment(threads)[1])
     for name in list(chosen):
         if not installed(PACKAGES[name]):
@@ -115,21 +120,39 @@ def run(
             chosen.remove(name)
     effort = QUICK if quick else FULL if full else Effort()
     for part in parts:
-        if table[part]:
+        if any(workload is not overhead.IMPORT for workload in table[part]):
             names = ["minidl", *chosen]
             if part == "steps" and "torch" in chosen:
                 names.insert(names.index("torch") + 1, "torch.compile")
-            count = 1 if part == "overhead" else threads
-            measure(part, table[part], {name: libraries[name] for name in names}, libraries, count, effort, results, say)
-        if part == "overhead" and imports:
+            places = {name: libraries[name] for name in (*names, "exact")}
+            measure(part, table[part], places, 1 if part == "overhead" else threads, effort, results, say)
+        if overhead.IMPORT in table[part]:
             results.rows.append(time_imports(["minidl", *chosen], 3 if quick else 7))
             say(f"\n{overhead.FAMILIES['import']}\n\n{family_table(results.of('import'), results.columns())}")
+    rows = [row for row in results.rows if row.workload.family != "sizes"]
+    if len(rows) > 1 and results.columns():
+        say(f"\n{summary_table(rows, results.columns(), TITLES)}")
     missed = [v for v in results.verdicts() if v.score < 1]
     if missed:
         say(f"\n{len(missed)} of {len(results.verdicts())} goals are missed, the worst first\n\n{missed_table(missed)}")
     elif results.verdicts():
         say(f"\nAll {len(results.verdicts())} goals are met.")
     return results
+
+
+def plan(parts: Sequence[str], full: bool = False, only: str = "") -> dict[str, list[Workload]]:
+    """The rows of each part with `only` in their family or name.
+
+    Raises:
+        ValueError: an unknown part, or no row is left.
+    """
+    for part in parts:
+        if part not in PARTS:
+            raise ValueError(f"bench: there is no part {part!r}; choose from {', '.join(PARTS)}")
+    table = {part: wanted(PARTS[part].workloads(full), only) for part in parts}
+    if not any(table.values()):
+        raise ValueError(f"bench: no row's name contains {only!r}; leave --only out to see them all")
+    return table
 
 
 def wanted(workloads: Sequence[Workload], only: str) -> list[Workload]:
@@ -145,8 +168,7 @@ def installed(package: str) -> bool:
 def measure(
     part: str,
     workloads: Sequence[Workload],
-    names: Mapping[str, str],
-    libraries: Mapping[str, str],
+    places: Mapping[str, str],
     threads: int,
     effort: Effort,
     results: Results,
@@ -154,7 +176,7 @@ def measure(
 ) -> None:
     """One part's rows, family by family."""
     families = PARTS[part].FAMILIES
-    with Referee(names, libraries["exact"], threads, effort, say) as referee:
+    with Referee(places, threads, effort, say) as referee:
         results.absent |= referee.absent
         results.about |= referee.about
         for name, about in referee.about.items():
@@ -169,7 +191,7 @@ def measure(
         for family, title in families.items():
             rows = []
             for workload in workloads:
-                if workload.family == family:
+                if workload.family == family and workload is not overhead.IMPORT:
                     row = referee.measure(workload)
                     if row is None:
                         continue
@@ -196,5 +218,3 @@ def time_imports(names: Sequence[str], rounds: int) -> Row:
                 times[name].append(float(found.stdout.split()[-1]))
     row.timings = {name: timing(each) for name, each in times.items() if each}
     return row
-
-
