@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
+import minidl
 from minidl.bench import kernels, overhead, results, steps, suite
 from minidl.bench.libraries import LIBRARIES
 from minidl.bench.libraries.exact import Exact
@@ -178,8 +181,6 @@ SMALL = ["32 x 32 x 32, A", "rows of 10", "relu, forward", "exp, forward + b", "
 
 @pytest.mark.parametrize("part", SMALL)
 def test_minidl_agrees_with_the_exact_results(part: str, tmp_path: Path) -> None:
-    import minidl
-
     rows = suite.wanted(every_workload(), part)
     assert rows
     file = str(tmp_path / "exact.npz")
@@ -191,6 +192,24 @@ def test_minidl_agrees_with_the_exact_results(part: str, tmp_path: Path) -> None
             assert worker.prepare(workload, file)["error"] <= workload.bound, workload.name
             assert worker.time(1e-4)["seconds"] > 0
             worker.drop()
+
+
+def test_rungs_of_a_ladder_are_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from minidl.kernels import reference
+
+    module = ModuleType("minidl.kernels.ladders")
+    for name in ("matmul", "conv2d", "sum", "softmax"):
+        right = getattr(reference, name, np.matmul)
+        setattr(module, name, [("right", right), ("wrong", lambda *args, right=right: right(*args) * 1.01)])
+    monkeypatch.setitem(sys.modules, "minidl.kernels.ladders", module)
+    rows = [w for w in kernels.workloads() if w.family == "ladders"]
+    assert len(rows) == 8 and "matmul, 256 x 256 x 256: right" in [w.name for w in rows]
+    file = str(tmp_path / "exact.npz")
+    for workload in rows:
+        with minidl.backend(minidl.backend()):
+            Worker(Exact(1)).exact(workload, file)
+        error = Worker(Minidl(1)).prepare(workload, file)["error"]
+        assert (error <= workload.bound) == workload.name.endswith("right"), workload.name
 
 
 def test_errors_count_as_shares_of_the_largest_number() -> None:

@@ -50,11 +50,12 @@ def roofline(results: Results) -> Picture:
     threads = str(results.threads)
     flops = {isa: found[threads] / 1e9 for isa, found in results.limits["flops"].items()}
     stream = max(found[threads] for found in results.limits["bandwidth"].values()) / 1e9
+    ladder = [row for row in results.of("ladders") if row.workload.options["ladder"] == "matmul"]
     groups: dict[str, tuple[str, str, list[Row]]] = {
         "matrix products": ("#0072B2", "o", results.of("matmul")),
         "convolutions": ("#009E73", "^", [r for r in results.of("conv2d") if not r.workload.backward]),
         "convolutions with gradients": ("#009E73", "v", [r for r in results.of("conv2d") if r.workload.backward]),
-        "the ladder of matmul": ("#D55E00", "D", results.of("ladders")),
+        "the ladder of matmul": ("#D55E00", "D", ladder),
     }
     points = [point(row, "minidl") for _, _, rows in groups.values() for row in rows if "minidl" in row.timings]
     points = points or [(1.0, 1.0)]

@@ -11,8 +11,10 @@ from minidl.bench.referee import Row
 from minidl.bench.report import table
 from minidl.bench.workload import Goal
 
-__all__ = ["Verdict", "family_table", "family_verdict", "geometric_mean", "limits_table", "missed_table", "ratios", "row_json",
-           "share", "summary_table", "verdicts"]  # fmt: skip
+__all__ = [
+    "Verdict", "family_table", "family_verdict", "geometric_mean", "limits_table", "missed_table", "ratios",
+    "row_json", "share", "summary_table", "verdicts",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,6 @@ class Exact(Library):
     def run(self, kind: str, inputs: Sequence[np.ndarray], options: dict[str, Any], backward: bool) -> Run:
         doubles = [x.astype(np.float64) if x.dtype == np.float32 else x for x in inputs]
         if kind == "rung":
-            kind, options = options["ladder"], options["options"]
+            kind, options = options["exact"]
         library = self.by_hand if self.by_hand.offers(kind) else self.reference
         return library.run(kind, doubles, options, backward)

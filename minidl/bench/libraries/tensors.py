@@ -204,11 +204,12 @@ class Minidl(Tensors):
 
         return limits.runner(name)
 
-    def run_rung(self, inputs: Sequence[np.ndarray], ladder: str, rung: str, options: dict[str, Any]) -> Run:
+    def run_rung(self, inputs: Sequence[np.ndarray], ladder: str, rung: str, arguments: list[Any], exact: Any) -> Run:
         from minidl.bench.ladders import rung_named
 
         function = rung_named(ladder, rung)
-        return lambda: function(*inputs, **options)
+        every = [*inputs, *(tuple(x) if isinstance(x, list) else x for x in arguments)]
+        return lambda: function(*every)
 
     def numpy(self, y: Any) -> np.ndarray:
         return super().numpy(y) if isinstance(y, self.lib.Tensor) else np.asarray(y)
