@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import atan2, degrees
 from pathlib import Path
 from typing import Any
 
 from minidl.bench.referee import Row
-from minidl.bench.results import ratios
-from minidl.bench.suite import PARTS, Results
+from minidl.bench.results import ratios, short_title, three_digits
+from minidl.bench.suite import PARTS, TITLES, Results
 from minidl.explain.plots import GREY, INK, Picture, panels
 
-__all__ = ["draw", "ratio_bars", "roofline", "size_curves"]
+__all__ = ["draw", "ladder_bars", "ratio_bars", "roofline", "size_curves"]
 
 PEER_COLOURS = {
     "minidl": "#0072B2", "numpy": "#D55E00", "torch": "#009E73", "torch.compile": "#56B4E9", "jax": "#CC79A7",
     "tinygrad": "#E69F00",
 }  # fmt: skip
 PEER_MARKS = {"numpy": "s", "torch": "o", "torch.compile": "D", "jax": "^", "tinygrad": "v"}
+STEPS = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]
 PALE = {"slower": "#f0b28f", "faster": "#8fbfe0"}
 
 
@@ -31,6 +33,9 @@ def draw(results: Results, folder: Path) -> list[Path]:
         rows = [row for row in results.rows if row.workload.family in families and ratios(row)]
         if rows:
             pictures[part] = ratio_bars(rows, 2 if len(rows) > 40 else 1)
+    rungs = [row for row in results.of("ladders") if "minidl" in row.timings]
+    if rungs:
+        pictures["ladders"] = ladder_bars(rungs)
     if results.of("sizes"):
         pictures["sizes"] = size_curves(results)
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,7 +51,7 @@ def roofline(results: Results) -> Picture:
 
     A kernel whose data stay in the caches may stand above the slope, which is the memory's.
     """
-    picture, (axes,) = panels(1, 8.6, 5.4)
+    picture, (axes,) = panels(1, 8.6, 5.8)
     threads = str(results.threads)
     flops = {isa: found[threads] / 1e9 for isa, found in results.limits["flops"].items()}
     stream = max(found[threads] for found in results.limits["bandwidth"].values()) / 1e9
@@ -64,10 +69,11 @@ def roofline(results: Results) -> Picture:
     top = max(flops.values())
     for isa, peak in flops.items():
         axes.plot([max(left, peak / stream), right], [peak, peak], color=GREY, linewidth=1.4 if peak == top else 0.9)
-        note(axes, f"{isa}: {peak:,.0f} GFLOP/s", (right, peak), (-3, 3), ha="right", va="bottom")
+        note(axes, f"{isa}: {peak:,.0f} GFLOP/s", (max(left, peak / stream), peak), (10, 3), va="bottom")
     axes.plot([left, top / stream], [left * stream, top], color=GREY, linewidth=1.4)
-    axes.annotate(f"memory: {stream:.0f} GB/s", (left * 1.15, left * stream * 1.3), fontsize=8, color=INK, rotation=38,
-                  rotation_mode="anchor", va="bottom")  # fmt: skip
+    angle = degrees(atan2(stream, 1))
+    axes.text(left * 1.2, left * 1.2 * stream * 1.12, f"memory: {stream:.0f} GB/s", fontsize=8, color=INK, rotation=angle,
+              transform_rotates_text=True, rotation_mode="anchor", va="bottom")  # fmt: skip
     for peer in results.columns():
         rows = [row for _, _, rows in groups.values() for row in rows if peer in row.timings]
         if rows and peer != "torch.compile":
@@ -79,13 +85,17 @@ def roofline(results: Results) -> Picture:
             axes.scatter([x for x, _, _ in found], [y for _, y, _ in found], s=42, color=colour, marker=mark,
                          edgecolors="white", linewidths=0.7, label=f"minidl, {label}", zorder=3)  # fmt: skip
         if label.startswith("the ladder"):
-            for x, y, row in found:
-                note(axes, row.workload.options["rung"], (x, y), (6, 0), va="center")
-    axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(low, top * 1.7))
+            below = 0.0
+            for x, y, row in sorted(found, key=lambda each: each[1]):
+                crowded = y < 1.3 * below  # then to the left of its point, and the next one to the right again
+                side = {"ha": "right", "va": "center"} if crowded else {"va": "center"}
+                note(axes, row.workload.options["rung"], (x, y), (-7, 0) if crowded else (7, 0), **side)
+                below = 0.0 if crowded else y
+    axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(low, top * 1.5))
     axes.set_xlabel("floating-point operations a byte")
     axes.set_ylabel("GFLOP/s")
     plain_numbers(axes)
-    axes.legend(loc="lower right", fontsize=8, frameon=True, framealpha=0.92, edgecolor="none")
+    picture.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     axes.set_title(f"Kernels under the machine's limits, float32, {threads} thread{'s' if threads != '1' else ''}")
     return picture
 
@@ -93,17 +103,25 @@ def roofline(results: Results) -> Picture:
 def ratio_bars(rows: Sequence[Row], columns: int = 1) -> Picture:
     """A bar for each row, to the fastest peer; a mark for each peer; above 1, minidl is faster."""
     per_column = -(-len(rows) // columns)
-    picture = Picture(6.4 * columns, 1.0 + 0.165 * per_column)
+    families = len({row.workload.family for row in rows})
+    picture = Picture(6.4 * columns, 1.0 + 0.165 * (per_column + 1.6 * families / columns))
     cells = [ratios(row) for row in rows]
     everything = [ratio for found in cells for ratio in found.values()]
     left, right = min(0.4, min(everything) * 0.85), min(max(4.0, max(everything) * 1.15), 200.0)
     for column, axes in enumerate(picture.subplots(1, columns, squeeze=False)[0]):
         part = slice(column * per_column, (column + 1) * per_column)
-        names, places = [], []
-        family, place = "", 0.0
+        names: list[str] = []
+        places: list[float] = []
+        headings: list[int] = []  # which of the names are families
+        family, place = "", 0.6
         for row, found in zip(rows[part], cells[part], strict=True):
-            place -= 1.0 if row.workload.family == family or not family else 1.6
-            family = row.workload.family
+            if row.workload.family != family:
+                family = row.workload.family
+                place -= 1.6 if names else 0.6
+                headings.append(len(names))
+                names.append(short_title(TITLES[family]))
+                places.append(place)
+            place -= 1.0
             names.append(row.workload.name)
             places.append(place)
             best = min(found.values())
@@ -112,18 +130,45 @@ def ratio_bars(rows: Sequence[Row], columns: int = 1) -> Picture:
                 axes.plot(min(ratio, right * 0.97), place, PEER_MARKS.get(peer, "."), color=PEER_COLOURS.get(peer, INK),
                           markersize=3.4, markeredgewidth=0, zorder=3)  # fmt: skip
         axes.axvline(1, color=INK, linewidth=0.9, zorder=2)
-        axes.set(xscale="log", xlim=(left, right), ylim=(place - 0.9, -0.1))
+        axes.set(xscale="log", xlim=(left, right), ylim=(place - 0.9, 0.7))
         axes.set_yticks(places, names, fontsize=7)
+        for i, label in enumerate(axes.get_yticklabels()):
+            label.set_fontweight("bold" if i in headings else "normal")
         axes.set_xlabel("peer's time / minidl's time; above 1 minidl is faster")
         axes.grid(axis="x", color="#e6e8eb", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
+        axes.set_xticks([x for x in STEPS if left <= x <= right])
         plain_numbers(axes, "x")
         tidy(axes)
     shown = [peer for peer in PEER_MARKS if any(peer in found for found in cells)]
     marks: dict[str, Any] = {"markersize": 5, "linestyle": ""}
     handles = [picture.axes[0].plot([], [], PEER_MARKS[p], color=PEER_COLOURS[p], label=p, **marks)[0] for p in shown]
     picture.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=8, frameon=False)
+    return picture
+
+
+def ladder_bars(rows: Sequence[Row]) -> Picture:
+    """How many times faster each rung is than the first one of its ladder."""
+    ladders: dict[str, list[Row]] = {}
+    for row in rows:
+        ladders.setdefault(row.workload.options["ladder"], []).append(row)
+    picture = Picture(8.6, 0.9 + 0.24 * sum(len(found) + 1.6 for found in ladders.values()) / (1 + (len(ladders) > 1)))
+    grid = picture.subplots(-(-len(ladders) // 2), min(2, len(ladders)), squeeze=False).flat
+    for axes, (name, found) in zip(grid, ladders.items(), strict=False):
+        first = found[0].timings["minidl"].median
+        times = [first / row.timings["minidl"].median for row in found]
+        places = range(len(found), 0, -1)
+        axes.barh(places, times, height=0.68, color=PALE["faster"])
+        for place, factor in zip(places, times, strict=True):
+            note(axes, three_digits(factor), (factor, place), (3, 0), va="center")
+        axes.set(xscale="log", xlim=(min(0.8, *times), max(times) * 3.2))
+        axes.set_yticks(places, [row.workload.options["rung"] for row in found])
+        axes.set_title(f"{name}: times faster than {found[0].workload.options['rung']}", fontsize=9, color=INK)
+        axes.tick_params(axis="y", length=0)
+        plain_numbers(axes, "x")
+        tidy(axes)
+        axes.tick_params(axis="y", labelsize=8)
     return picture
 
 

@@ -13,7 +13,7 @@ from minidl.bench.workload import Goal
 
 __all__ = [
     "Verdict", "family_table", "family_verdict", "geometric_mean", "limits_table", "missed_table", "ratios",
-    "row_json", "share", "summary_table", "verdicts",
+    "row_json", "share", "short_title", "summary_table", "three_digits", "verdicts",
 ]  # fmt: skip
 
 
@@ -146,8 +146,13 @@ def summary_table(rows: Sequence[Row], peers: Sequence[str], titles: Mapping[str
             cells.append(f"{geometric_mean(numbers):.2f}" if numbers else "")
         goals = [v for row in members for v in verdicts(row)]
         met = f"{sum(v.score >= 1 for v in goals)} of {len(goals)}" if goals else ""
-        lines.append([title.split(":")[0].split(",")[0], len(members), *cells, met])
+        lines.append([short_title(title), len(members), *cells, met])
     return table(["geometric means of the ratios", "rows", *shown, "best of them", "goals met"], lines)
+
+
+def short_title(title: str) -> str:
+    """What stands before the first comma or colon."""
+    return title.split(":")[0].split(",")[0].split(";")[0]
 
 
 def missed_table(found: Sequence[Verdict]) -> str:

@@ -127,7 +127,8 @@ def run(
             places = {name: libraries[name] for name in (*names, "exact")}
             measure(part, table[part], places, 1 if part == "overhead" else threads, effort, results, say)
         if overhead.IMPORT in table[part]:
-            results.rows.append(time_imports(["minidl", *chosen], 3 if quick else 7))
+            names = [name for name in ("minidl", *chosen) if name in overhead.IMPORT.only]
+            results.rows.append(time_imports(names, 3 if quick else 7))
             say(f"\n{overhead.FAMILIES['import']}\n\n{family_table(results.of('import'), results.columns())}")
     rows = [row for row in results.rows if row.workload.family != "sizes"]
     if len(rows) > 1 and results.columns():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib import metadata
 from typing import Any
 
@@ -27,10 +28,14 @@ class Tinygrad(Library):
         return {"version": metadata.version("tinygrad"), "kernels": f"{self.lib.Device.DEFAULT}, TinyJit"}
 
     def array(self, x: np.ndarray) -> Any:
-        return self.lib.Tensor(x.astype(np.int32) if x.dtype == np.int64 else x).realize()
+        return self.lib.Tensor(x.astype(np.int32) if x.dtype == np.int64 else x).clone().realize()
 
     def numpy(self, y: Any) -> np.ndarray:
         return y.numpy()
+
+    def training(self) -> Any:
+        """Optimizers of older versions step only within Tensor.train()."""
+        return self.lib.Tensor.train() if hasattr(self.lib.Tensor, "train") else nullcontext()
 
     def _compiled(self, f: Callable[..., Any], arrays: Sequence[Any]) -> Run:
         """f, which realizes, as a run that ends when its result is there."""
@@ -101,7 +106,7 @@ class Tinygrad(Library):
     # ------------------------------------------------------------------------------- optimizer and whole steps
 
     def run_adam(self, inputs: Sequence[np.ndarray], count: int, fused: bool) -> Run:
-        parameters = [self.array(x).requires_grad_() for x in inputs[:count]]
+        parameters = [self.array(x) for x in inputs[:count]]
         gradients = [self.array(g) for g in inputs[count:]]
         optimizer = self.lib.nn.optim.Adam(parameters, lr=1e-3)
 
@@ -113,7 +118,7 @@ class Tinygrad(Library):
         compiled = self._compiled(step, ())
 
         def run() -> list[Any]:
-            with self.lib.Tensor.train():
+            with self.training():
                 compiled()
             return parameters
 
@@ -121,7 +126,7 @@ class Tinygrad(Library):
 
     def run_step(self, inputs: Sequence[np.ndarray], layers: Layers, loss: str) -> Run:
         x, y = map(self.array, inputs[:2])
-        parameters = [self.array(w).requires_grad_() for w in inputs[2:]]
+        parameters = [self.array(w) for w in inputs[2:]]
         optimizer = self.lib.nn.optim.Adam(parameters, lr=1e-3)
 
         def step(x: Any, y: Any) -> Any:
@@ -144,7 +149,7 @@ class Tinygrad(Library):
         compiled = self._compiled(step, (x, y))
 
         def run() -> Any:
-            with self.lib.Tensor.train():
+            with self.training():
                 return compiled()
 
         return run
