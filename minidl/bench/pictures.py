@@ -69,11 +69,12 @@ def roofline(results: Results) -> Picture:
     top = max(flops.values())
     for isa, peak in flops.items():
         axes.plot([max(left, peak / stream), right], [peak, peak], color=GREY, linewidth=1.4 if peak == top else 0.9)
-        note(axes, f"{isa}: {peak:,.0f} GFLOP/s", (max(left, peak / stream), peak), (10, 3), va="bottom")
+        note(axes, f"{isa}: {peak:,.0f} GFLOP/s", (max(left, peak / stream), peak), (28, 3), va="bottom")
     axes.plot([left, top / stream], [left * stream, top], color=GREY, linewidth=1.4)
-    angle = degrees(atan2(stream, 1))
-    axes.text(left * 1.2, left * 1.2 * stream * 1.12, f"memory: {stream:.0f} GB/s", fontsize=8, color=INK, rotation=angle,
-              transform_rotates_text=True, rotation_mode="anchor", va="bottom")  # fmt: skip
+    along = {"rotation": degrees(atan2(stream, 1)), "transform_rotates_text": True, "rotation_mode": "anchor"}
+    axes.text(
+        left * 1.2, left * stream * 1.35, f"memory: {stream:.0f} GB/s", fontsize=8, color=INK, va="bottom", **along
+    )
     for peer in results.columns():
         rows = [row for _, _, rows in groups.values() for row in rows if peer in row.timings]
         if rows and peer != "torch.compile":

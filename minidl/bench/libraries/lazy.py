@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from importlib import metadata
 from typing import Any
 
@@ -34,8 +33,8 @@ class Tinygrad(Library):
         return y.numpy()
 
     def training(self) -> Any:
-        """Optimizers of older versions step only within Tensor.train()."""
-        return self.lib.Tensor.train() if hasattr(self.lib.Tensor, "train") else nullcontext()
+        """Optimizers step only in here."""
+        return self.lib.Tensor.train() if hasattr(self.lib.Tensor, "train") else self.lib.Context(TRAINING=1)
 
     def _compiled(self, f: Callable[..., Any], arrays: Sequence[Any]) -> Run:
         """f, which realizes, as a run that ends when its result is there."""
