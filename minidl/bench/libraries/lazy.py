@@ -142,8 +142,8 @@ class Tinygrad(Library):
             value = h.sparse_categorical_crossentropy(y) if loss == "cross_entropy" else ((h - y) ** 2).mean()
             optimizer.zero_grad()
             value.backward()
-            optimizer.step()
-            return value.realize()
+            self.lib.Tensor.realize(value, *optimizer.schedule_step())  # together, or the new weights would count
+            return value
 
         compiled = self._compiled(step, (x, y))
 
