@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl.bench import kernels, overhead, results, steps, suite
+from minidl.bench import kernels, overhead, results, script, steps, suite
 from minidl.bench.libraries import LIBRARIES
 from minidl.bench.libraries.exact import Exact
 from minidl.bench.libraries.tensors import Minidl
@@ -150,6 +150,20 @@ def test_wrong_words_end_in_one_sentence(
     said = capsys.readouterr().err
     assert sentence in said and said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_script_ends_in_a_sentence_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        script.main("steps", "Steps.", tmp_path, ["--peers", "keras"])
+    assert "there is no peer 'keras'; choose from numpy, torch, jax, tinygrad" in capsys.readouterr().err
+
+
+def test_the_readme_gets_tables_and_pictures() -> None:
+    found = suite.Results(2, ["torch"], [row_with((Goal("torch", 2.0),), minidl=1.0, torch=3.0)], removed=["MKL_X"])
+    found.about = {"minidl": {}, "torch": {}}
+    text = script.readme_text("kernels", found, [Path("benchmarks/results/roofline.png")])
+    assert "| a row | 1.00 s ± 1 % | 8.00 GFLOP/s | 80 % | 3.00 | met |" in text and "MKL_X" in text
+    assert "(benchmarks/results/roofline.png)" in text
 
 
 def test_the_functions_name_what_they_do_not_know() -> None:

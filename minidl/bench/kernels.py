@@ -207,4 +207,15 @@ def networks() -> list[Workload]:
         ("RMS norm, 768 rows of 128", "rms_norm", (x, w), (768, 128)),
         ("layer norm, 768 rows of 128", "layer_norm", (x, w, w), (768, 128)),
     ]
-    return [pair(name, "networks", kind, inputs, result, bound=5e-5)[1] for name, kind, inputs, result in table]
+    C = 128
+    block = normal(12, 64, C)
+    weights = (
+        *(normal(C), normal(C), normal(3 * C, C, scale=0.1), normal(3 * C), normal(C, C, scale=0.1), normal(C)),
+        *(normal(C), normal(C), normal(4 * C, C, scale=0.1), normal(4 * C), normal(C, 4 * C, scale=0.1), normal(C)),
+    )
+    flops = 3 * 2 * 12 * 64 * (12 * C * C + 64 * C)  # the triangle of attention's two products counts half
+    whole = pair("a transformer's block, 12 x 64 x 128, 4 heads", "networks", "block", (block, *weights), block.shape,
+                 options={"heads": 4}, flops=flops, limit="peak", bound=1e-4)[1]  # fmt: skip
+    return [whole] + [
+        pair(name, "networks", kind, inputs, result, bound=5e-5)[1] for name, kind, inputs, result in table
+    ]

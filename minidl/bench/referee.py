@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import Any
 import minidl
 from minidl.bench.workload import Workload
 
-__all__ = ["Effort", "Referee", "Row", "Timing", "environment"]
+__all__ = ["HEAP", "Effort", "Referee", "Row", "Timing", "environment"]
 
 PINS = ("OPENBLAS_", "MKL_", "OMP_", "GOMP_", "KMP_", "DNNL_", "ONEDNN_", "BLIS_", "XLA_FLAGS", "ATEN_CPU_CAPABILITY")
+PATIENCE = 300.0  # seconds: a worker that has no answer by then is ended
 HEAP = {  # memory that was freed is kept and used again, so that no library pays for new pages
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
@@ -88,7 +90,10 @@ class Process:
 
     def hear(self) -> dict[str, Any]:
         assert self.child.stdout is not None
+        watch = threading.Timer(PATIENCE, self.child.kill)
+        watch.start()
         line = self.child.stdout.readline()
+        watch.cancel()
         if not line:
             last = self.log.read_text(errors="replace").strip().splitlines()
             code = self.child.wait()

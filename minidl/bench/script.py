@@ -7,16 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minidl.bench.libraries import PEERS
-from minidl.bench.report import between_markers, caption, keep, machine
+from minidl.bench.report import between_markers, caption, keep
 from minidl.bench.results import family_table, limits_table, missed_table, summary_table
-from minidl.bench.suite import PARTS, Results, run
+from minidl.bench.suite import PARTS, Results, choose_peers, plan, run
 
 __all__ = ["main", "readme_text"]
-
-CONDITIONS = """\
-Each library ran in a process of its own, one at a time, round by round, on {threads} of {cores} cores; the figures are
-medians and half the distance between the quartiles. A ratio is the peer's time / minidl's: above 1, minidl is faster.
-{removed}All kept the memory that they had freed."""
 
 
 def main(part: str, description: str, results_folder: Path, arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +25,11 @@ def main(part: str, description: str, results_folder: Path, arguments: Sequence[
     parser.add_argument("--readme", action="store_true", help="write tables and pictures into README.md")
     options = parser.parse_args(arguments)
     names = [name for name in options.peers.split(",") if name]
+    try:
+        plan([part], options.full, options.only)
+        choose_peers(names)
+    except ValueError as error:
+        parser.error(str(error).removeprefix("bench: "))
     results = run([part], names, options.threads, quick=options.quick, full=options.full, only=options.only,
                   say=lambda text: print(text, flush=True))  # fmt: skip
     if options.quick or options.only:
@@ -48,9 +48,8 @@ def main(part: str, description: str, results_folder: Path, arguments: Sequence[
 
 def readme_text(part: str, results: Results, pictures: Sequence[Path]) -> str:
     """Machine and conditions, the summary, the pictures, and every table folded away."""
-    here, families, columns = machine(), PARTS[part].FAMILIES, results.columns()
-    removed = f"{', '.join(results.removed)} were taken out of the environment. " if results.removed else ""
-    text = [caption(here), CONDITIONS.format(threads=results.threads, cores=here["cores"], removed=removed)]
+    families, columns = PARTS[part].FAMILIES, results.columns()
+    text = [caption(), results.conditions()]
     found = [(title, results.of(family)) for family, title in families.items()]
     tables = [f"{title}\n\n{family_table(rows, columns)}" for title, rows in found if rows]
     if results.limits:

@@ -11,7 +11,7 @@ from typing import Any
 
 from minidl.bench import kernels, overhead, steps
 from minidl.bench.libraries import LIBRARIES, PACKAGES, PEERS
-from minidl.bench.referee import FULL, QUICK, Effort, Referee, Row, environment, timing
+from minidl.bench.referee import FULL, HEAP, QUICK, Effort, Referee, Row, environment, timing
 from minidl.bench.results import (
     Verdict,
     family_table,
@@ -27,6 +27,10 @@ from minidl.bench.workload import Workload
 __all__ = ["PARTS", "TITLES", "Results", "choose_peers", "plan", "run"]
 
 PARTS: dict[str, ModuleType] = {"kernels": kernels, "steps": steps, "overhead": overhead}
+CONDITIONS = """\
+Each library runs in a process of its own, one at a time, round by round, on {threads}; the figures are medians
+and half the distance between the quartiles. A ratio is the peer's time / minidl's: above 1, minidl is faster.
+{removed}The memory that they free is kept for them (by glibc's heap), so that none pays for new pages."""
 TITLES = {family: title for part in PARTS.values() for family, title in part.FAMILIES.items()}
 
 
@@ -61,12 +65,18 @@ class Results:
         means = [family_verdict(self.of(family), goal) for family, goal in kernels.MEANS.items()]
         return [*(verdict for row in self.rows for verdict in verdicts(row)), *(v for v in means if v)]
 
+    def conditions(self) -> str:
+        """How the figures came about, in a few sentences."""
+        removed = f"{', '.join(self.removed)} are taken out of their environment. " if self.removed else ""
+        return CONDITIONS.format(threads=f"{self.threads} thread{'s' * (self.threads > 1)}", removed=removed)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "threads": self.threads,
             "libraries": self.about,
             "absent": self.absent,
             "removed from the environment": self.removed,
+            "set in the environment": HEAP,
             "limits": self.limits,
             "rows": [row_json(row) for row in self.rows],
         }
@@ -113,6 +123,7 @@ def run(
     """
     table, chosen = plan(parts, full, only), choose_peers(peers)
     results = Results(threads, chosen, removed=environment(threads)[1])
+    say(results.conditions())
     for name in list(chosen):
         if not installed(PACKAGES[name]):
             results.absent[name] = "it is not installed"

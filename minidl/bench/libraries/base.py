@@ -37,6 +37,8 @@ class Library:
         return np.asarray(y)
 
     def offers(self, kind: str) -> bool:
+        if kind == "block":
+            return all(hasattr(self, name) for name in ("linear", "layer_norm", "attention", "gelu"))
         return hasattr(self, f"run_{kind}") or hasattr(self, kind)
 
     def run(self, kind: str, inputs: Sequence[np.ndarray], options: dict[str, Any], backward: bool) -> Run:
@@ -47,6 +49,17 @@ class Library:
         f = getattr(self, kind)
         arrays = [self.array(x) for x in inputs]
         return self.differentiated(f, arrays, options) if backward else self.plain(f, arrays, options)
+
+    def block(self, x: Any, *weights: Any, heads: int) -> Any:
+        """A transformer's block from the library's parts, (B, T, C): x + attention(norm(x)), then x + mlp(norm(x))."""
+        own: Any = self
+        B, T, C = x.shape
+        norm, project, onward = weights[:2], weights[2:6], weights[6:]
+        y = own.linear(own.layer_norm(x, *norm), *project[:2])
+        q, k, v = (y[..., i * C : (i + 1) * C].reshape(B, T, heads, C // heads).swapaxes(1, 2) for i in range(3))
+        x = x + own.linear(own.attention(q, k, v).swapaxes(1, 2).reshape(B, T, C), *project[2:])
+        h = own.gelu(own.linear(own.layer_norm(x, *onward[:2]), *onward[2:4]))
+        return x + own.linear(h, *onward[4:])
 
     def plain(self, f: Callable[..., Any], arrays: Sequence[Any], options: dict[str, Any]) -> Run:
         return lambda: f(*arrays, **options)

@@ -51,6 +51,9 @@ class Jax(Library):
     def matmul(self, a: Any, b: Any, form: str) -> Any:
         return a @ b if form == "A B" else a @ b.T if form == "A Bᵀ" else a.T @ b
 
+    def linear(self, x: Any, w: Any, b: Any) -> Any:
+        return x @ w.T + b
+
     def conv2d(self, x: Any, w: Any, b: Any, padding: int) -> Any:
         y = self.jax.lax.conv_general_dilated(
             x, w, (1, 1), [(padding, padding)] * 2, dimension_numbers=("NCHW", "OIHW", "NCHW")

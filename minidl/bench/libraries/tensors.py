@@ -28,7 +28,8 @@ class Tensors(Library):
         self.lib.set_num_threads(threads)
 
     def offers(self, kind: str) -> bool:
-        needs = {"rms_norm": "rms_norm", "attention": "scaled_dot_product_attention", "run_block": "rms_norm"}
+        attention = "scaled_dot_product_attention"
+        needs = {"rms_norm": "rms_norm", "attention": attention, "block": attention}
         return super().offers(kind) and hasattr(self.F, needs.get(kind, "relu"))
 
     def array(self, x: np.ndarray) -> Any:
@@ -58,6 +59,9 @@ class Tensors(Library):
 
     def matmul(self, a: Any, b: Any, form: str) -> Any:
         return a @ b if form == "A B" else a @ b.mT if form == "A Bᵀ" else a.mT @ b
+
+    def linear(self, x: Any, w: Any, b: Any) -> Any:
+        return self.F.linear(x, w, b)
 
     def conv2d(self, x: Any, w: Any, b: Any, padding: int) -> Any:
         return self.F.conv2d(x, w, b, padding=padding)
