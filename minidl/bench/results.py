@@ -92,7 +92,7 @@ def duration(seconds: float) -> str:
 
 
 def three_digits(x: float) -> str:
-    return f"{x:,.0f}" if x >= 99.95 else f"{x:.1f}" if x >= 9.995 else f"{x:.2f}"
+    return f"{x:,.0f}" if x >= 99.95 else f"{x:.1f}" if x >= 9.995 else f"{x:.2f}" if x >= 0.0995 else f"{x:.2g}"
 
 
 def rate(row: Row) -> str:

@@ -18,6 +18,7 @@ from minidl.bench.results import (
     family_verdict,
     limits_table,
     missed_table,
+    ratios,
     row_json,
     summary_table,
     verdicts,
@@ -142,7 +143,7 @@ def run(
             results.rows.append(time_imports(names, 3 if quick else 7))
             say(f"\n{overhead.FAMILIES['import']}\n\n{family_table(results.of('import'), results.columns())}")
     rows = [row for row in results.rows if row.workload.family != "sizes"]
-    if len(rows) > 1 and results.columns():
+    if len(rows) > 1 and any(ratios(row) for row in rows):
         say(f"\n{summary_table(rows, results.columns(), TITLES)}")
     missed = [v for v in results.verdicts() if v.score < 1]
     if missed:
