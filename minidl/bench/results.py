@@ -188,7 +188,7 @@ def limits_table(limits: Mapping[str, Any]) -> str:
         for isa, found in limits["flops"].items()
     ]
     lines += [
-        [f"memory, {name}: {STREAMS[name]}", *(f"{three_digits(found[count] / 1e9)} GB/s" for count in counts)]
+        [f"memory, {name} ({STREAMS[name]})", *(f"{three_digits(found[count] / 1e9)} GB/s" for count in counts)]
         for name, found in limits["bandwidth"].items()
     ]
     return table(["limit", *names], lines)

@@ -15,10 +15,10 @@ from minidl.kernels import native
 __all__ = ["STREAMS", "bandwidth", "fma_peak", "measure", "runner"]
 
 STREAMS = {
-    "read": "sum of A: 1 stream read",
+    "read": "Σ A: 1 read",
     "copy": "C = A: 1 read, 1 written",
     "triad": "C = A + s B: 2 read, 1 written",
-    "update": "A ← A + s B: 2 read, 1 of them written back",
+    "update": "A ← A + s B: 2 read, 1 written back",
 }
 _ROUNDS = 20_000  # multiply-adds one after the other in a chain: some 30 microseconds
 _MEGABYTES = 96  # of each array of a stream: beyond the caches of all but the largest processors
