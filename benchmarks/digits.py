@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _report import RESULTS
+RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main() -> None:

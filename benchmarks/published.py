@@ -30,16 +30,15 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
-from _report import README, between_markers, caption
-from _report import RESULTS as FOLDER
 
 import minidl
 from minidl import data, models, nn, optim, penalties, train
+from minidl.bench.report import between_markers, caption
 from minidl.nn import functional as F
 from minidl.utils.data import DataLoader
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = FOLDER / "published.json"
+README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "results" / "published.json"
 SEEDS = (1, 2, 3)
 
 
@@ -231,7 +230,7 @@ def main() -> int:
         order = [goal.name for goal in PUBLISHED] if kind == "published" else [name for name, *_ in COMMANDS]
         both = {**{row[key]: row for row in results[kind]}, **new}
         found[kind] = [both[name] for name in order if name in both]
-    FOLDER.mkdir(exist_ok=True)
+    RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     between_markers(README, "published", table(found))
     missed = [row["name"] for row in found["published"] if row["median"] > row["published"]]

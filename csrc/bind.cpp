@@ -28,6 +28,7 @@ Verbs reduce_verbs();
 Verbs softmax_verbs();
 Verbs conv_rung_verbs();
 Verbs rung_verbs();
+void bind_limits(py::module_& m);   // the machine's own speed, for the benchmarks: no verbs of tensors
 
 namespace {
 
@@ -132,5 +133,6 @@ PYBIND11_MODULE(_native, m) {
             throw py::value_error("set_num_threads: count is " + std::to_string(count) + ", at least 1 thread must work");
         set_num_threads(count);
     }, py::arg("count"));
+    bind_limits(m);
     py::module_::import("atexit").attr("register")(py::cpp_function(stop_threads));
 }

@@ -42,8 +42,8 @@ __version__ = "0.1.0"
 float, int, bool = float32, int32, bool_  # PyTorch's names; after every use of Python's own
 
 _LAZY = {
-    "cuda", "data", "explain", "linalg", "losses", "models", "nn", "optim", "penalties", "serialization", "train",
-    "utils",
+    "bench", "cuda", "data", "explain", "linalg", "losses", "models", "nn", "optim", "penalties", "serialization",
+    "train", "utils",
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ LAYERS = [  # from the bottom up: a module imports from its own layer or from th
     {"_printing", "_tensor"},
     {"autograd", "_creation"},
     {"explain", "linalg", "cuda", "losses", "penalties", "nn", "optim", "data", "utils", "serialization", "models"},
-    {"train", "deploy"},
+    {"train", "deploy", "bench"},
     {"cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

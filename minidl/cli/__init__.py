@@ -1,4 +1,4 @@
-"""The command line: minidl train | eval | predict | doctor.
+"""The command line: minidl train | eval | predict | bench | doctor.
 
 Whatever goes wrong ends in one sentence on standard error and an exit code: 2 for bad input, 1 for a failure, 130 after
 Ctrl-C. With MINIDL_TRACEBACK=1 in the environment the traceback is shown as well.
@@ -56,8 +56,12 @@ def dispatch(arguments: Sequence[str]) -> int:
         from minidl.cli.doctoring import run_doctor
 
         return run_doctor()
+    if command == "bench":
+        from minidl.cli.benching import run_benchmarks
+
+        return run_benchmarks(options)
     if command is None:
-        raise UsageError("minidl: which command? One of train, eval, predict, doctor; see minidl --help")
+        raise UsageError("minidl: which command? One of train, eval, predict, bench, doctor; see minidl --help")
     from minidl.cli.machine import set_machine
 
     set_machine(options)

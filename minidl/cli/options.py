@@ -18,6 +18,12 @@ examples:
   minidl train --data wine.csv --label quality        a table of your own
   minidl train --resume runs/mnist-cnn-001            go on after an interruption
 """
+BENCH_EXAMPLES = """\
+examples:
+  minidl bench                                        everything that is installed, in ten minutes
+  minidl bench kernels --peers numpy --only matmul    one family beside one library
+  minidl bench --quick                                does it run?
+"""
 
 
 class UsageError(Exception):
@@ -51,7 +57,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     first = arguments[0] if arguments else "--help"
     if not first.startswith("-") and first not in commands:
         near = difflib.get_close_matches(first, commands, 1, 0.5)
-        hint = f"did you mean {near[0]!r}?" if near else "expected train, eval, predict or doctor"
+        hint = f"did you mean {near[0]!r}?" if near else "expected train, eval, predict, bench or doctor"
         raise UsageError(f"minidl: there is no command {first!r}; {hint}")
     options, unknown = parser.parse_known_args(list(arguments))
     chosen = commands.get(getattr(options, "command", ""), parser)
@@ -148,6 +154,29 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     )
     machine(prediction)
 
+    bench = commands.add_parser(
+        "bench",
+        help="measure kernels, training steps and calls beside other libraries",
+        description="Measure kernels, training steps and calls beside other libraries, each in a process of its own.",
+        epilog=BENCH_EXAMPLES,
+    )
+    bench.add_argument(
+        "part",
+        nargs="?",
+        default=None,
+        type=choice("kernels", "steps", "overhead"),
+        metavar="PART",
+        help="kernels, steps or overhead (default: all of them)",
+    )
+    bench.add_argument(
+        "--peers", type=words, metavar="NAMES", help="of numpy, torch, jax, tinygrad (default: all that are installed)"
+    )
+    bench.add_argument("--only", metavar="TEXT", help="only the rows with this in their name")
+    bench.add_argument("--quick", action="store_true", help="a few milliseconds a row, to see that it runs")
+    bench.add_argument("--full", action="store_true", help="more rounds, and matrix products of many sizes")
+    bench.add_argument("--threads", type=whole(1, 1024), metavar="N", help="of every library (default 2)")
+    bench.add_argument("--out", metavar="FOLDER", help="for figures and pictures (default runs/bench-NNN)")
+
     commands.add_parser(
         "doctor",
         help="say what is there, what is missing and what to type",
@@ -226,6 +255,11 @@ def number(
         return value
 
     return convert
+
+
+def words(text: str) -> list[str]:
+    """A type for argparse: words with commas or blanks between them."""
+    return text.lower().replace(",", " ").split()
 
 
 def sizes(text: str) -> list[int]:

@@ -1,0 +1,68 @@
+"""The scripts in benchmarks/: measure one part, keep figures and pictures there, and write them into the README."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from minidl.bench.libraries import PEERS
+from minidl.bench.report import between_markers, caption, keep
+from minidl.bench.results import family_table, limits_table, missed_table, summary_table
+from minidl.bench.suite import PARTS, Results, choose_peers, plan, run
+
+__all__ = ["main", "readme_text"]
+
+
+def main(part: str, description: str, results_folder: Path, arguments: Sequence[str] | None = None) -> int:
+    """Run a part with the command line's options."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", default="numpy,torch,jax", help=f"of {', '.join(PEERS)}")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", default="", help="only the rows with this in their name; nothing is kept")
+    parser.add_argument("--quick", action="store_true", help="to see that it runs; nothing is kept")
+    parser.add_argument("--full", action="store_true", help="more rounds, and matrix products of many sizes")
+    parser.add_argument("--readme", action="store_true", help="write tables and pictures into README.md")
+    options = parser.parse_args(arguments)
+    names = [name for name in options.peers.split(",") if name]
+    try:
+        plan([part], options.full, options.only)
+        choose_peers(names)
+    except ValueError as error:
+        parser.error(str(error).removeprefix("bench: "))
+    results = run([part], names, options.threads, quick=options.quick, full=options.full, only=options.only,
+                  say=lambda text: print(text, flush=True))  # fmt: skip
+    if options.quick or options.only:
+        return 0
+    from minidl.bench.pictures import draw
+
+    path = keep(results_folder / f"{part}.json", results.to_json())
+    pictures = draw(results, results_folder)
+    print(f"kept: {', '.join(each.name for each in [path, *pictures])}")
+    if options.readme:
+        readme = results_folder.parent.parent / "README.md"
+        shown = [picture.relative_to(readme.parent) for picture in pictures]
+        between_markers(readme, part, readme_text(part, results, shown))
+    return 0
+
+
+def readme_text(part: str, results: Results, pictures: Sequence[Path]) -> str:
+    """Machine and conditions, the summary, the pictures, and every table folded away."""
+    families, columns = PARTS[part].FAMILIES, results.columns()
+    text = [caption(), results.conditions()]
+    found = [(title, results.of(family)) for family, title in families.items()]
+    tables = [f"{title}\n\n{family_table(rows, columns)}" for title, rows in found if rows]
+    if results.limits:
+        text.append(limits_table(results.limits))
+    alt = {"roofline": "The kernels under the machine's limits", "sizes": "Matrix products over their sizes"}
+    images = [f"![{alt.get(p.stem, 'Ratios to each peer, row by row')}]({p.as_posix()})" for p in pictures]
+    if len(results.rows) > 20:
+        text += [summary_table(results.rows, columns, families), *images]
+        missed = [v for v in results.verdicts() if v.score < 1]
+        if missed:
+            text.append(f"{len(missed)} of {len(results.verdicts())} goals are missed:\n\n{missed_table(missed)}")
+        every = "\n\n".join(tables)
+        text.append(f"<details><summary>Every row</summary>\n\n{every}\n\n</details>")
+    else:
+        text += [*tables, *images]
+    return "\n\n".join(text)
