@@ -121,6 +121,13 @@ def test_a_peer_that_dies_is_left_out_from_then_on(strangers: None) -> None:
     assert all(set(row.timings) == {"minidl"} for row in found.rows)
 
 
+def test_without_minidl_itself_there_is_nothing_to_measure(strangers: None) -> None:
+    with pytest.raises(RuntimeError, match="minidl's own worker has ended at 32 x 32 x 32, A Bᵀ: .* code 3"):
+        quick("32 x 32 x 32, A Bᵀ", minidl="strangers:Fragile")
+    with pytest.raises(RuntimeError, match="minidl does not run: ImportError: no such library"):
+        quick("32 x 32 x 32, A Bᵀ", minidl="strangers:Absent")
+
+
 def test_a_peer_that_is_not_installed_is_left_out_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite, "installed", lambda package: False)
     found, said = quick("32 x 32 x 32, A Bᵀ")

@@ -183,6 +183,8 @@ class Referee:
 
     def measure(self, workload: Workload) -> Row | None:
         """A row, or None where minidl does not offer the operation."""
+        if not self.workers["minidl"].ask("offers", kind=workload.kind).get("offers", True):
+            return None
         row = Row(workload)
         file = str(Path(self.folder.name) / "exact.npz")
         answer = self.exact.ask("exact", workload=workload.to_json(), exact=file)
@@ -195,8 +197,6 @@ class Referee:
                 continue
             answer = worker.ask("prepare", workload=workload.to_json(), exact=file)
             if "missing" in answer:
-                if name == "minidl":
-                    return None
                 continue
             reason = answer.get("failed")
             if not reason:
@@ -211,6 +211,8 @@ class Referee:
             else:
                 ready.append(name)
         self.workers = {name: worker for name, worker in self.workers.items() if name not in self.absent}
+        if "minidl" not in self.workers:
+            raise RuntimeError(f"bench: minidl's own worker has ended at {workload.name}: {self.absent['minidl']}")
         self.time(row, [name for name in ready if name in self.workers])
         return row
 

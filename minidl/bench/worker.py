@@ -2,6 +2,7 @@
 
 Takes commands as lines of JSON on standard input, and answers each with one line on standard output:
 
+    {"do": "offers", "kind": KIND}                         {"offers": whether the library does such work}
     {"do": "prepare", "workload": {...}, "exact": FILE}    {"error": largest error} or {"missing": true}
     {"do": "exact", "workload": {...}, "exact": FILE}      {}; the results are in the file
     {"do": "time", "seconds": s}                           {"seconds": of one call, "calls": n, "work": of a call}
@@ -109,6 +110,8 @@ class Worker:
                 return self.exact(from_json(command["workload"]), command["exact"])
             case "time":
                 return self.time(command["seconds"])
+            case "offers":
+                return {"offers": self.library.offers(command["kind"])}
             case "limits":
                 from minidl.kernels import limits
 
