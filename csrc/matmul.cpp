@@ -2,9 +2,10 @@
 // linear: Y[i,j] = Σ[k] X[i,k] * W[j,k] + b[j]  the same with B = W transposed, the bias added while the tile is in registers
 //
 //     for each chunk of columns, for each block of k, for each chunk of rows:
-//         pack what pays (all threads)
+//         pack those panels of B that many tiles share (all threads)
 //         for each rectangle of the chunk (all threads):
-//             for each panel of columns (two vectors), for each tile of rows:
+//             pack its rows of A, where that pays
+//             for each panel of columns (two vectors; packed, where that pays), for each tile of rows:
 //                 tile()                                       tile.h
 //
 // Who computes what and in which order the products are added depends on the sizes alone.
@@ -20,7 +21,13 @@ template <class T> constexpr int64_t DEPTH = 3072 / sizeof(T);   // of a block o
 constexpr int64_t COLUMNS = 4096, TALL = 4092;                   // of a chunk
 constexpr int64_t MANY = 32;                                     // tiles or panels that make a copy of the other operand pay
 constexpr int64_t TASK = 1 << 18;                                // multiplications a task, 2 to 10 microseconds; 4 of them wake threads
+constexpr int64_t COPY = 1 << 14;                                // numbers that a task packs
 constexpr int64_t BLOCK = 14;                                    // tiles of rows that stay in the second cache with a deep block
+constexpr int64_t FEW = 48;                                      // tiles up to which a task may pack its panels of B for itself
+constexpr int64_t TASKS = 16;                                    // that share the work well enough where each one packs
+
+// Rows that lie such a step apart share few places of the first cache, and drive each other out.
+template <class T> bool crowded(int64_t step) { return step * static_cast<int64_t>(sizeof(T)) % 2048 == 0; }
 
 template <class T> struct Matrix {
     const T* data;
@@ -100,28 +107,68 @@ template <class T> struct Block {
     int64_t c_row;
     const T* bias;       // PANEL numbers a panel, or null
     bool add;
-    T *packed_a, *packed_b;   // or null: in place
-    int64_t packed_panel;     // panels from here on are packed
+    T* packed_b;              // or null
+    int64_t packed_panel;     // panels from here on are packed there
+    bool copy_a, copy_b;      // each rectangle packs its rows of A, its panels of B
 };
 
-template <class T> int64_t tile_room(int64_t k) { return ROWS * k + 2 * vec<T>::size; }
+template <class T> constexpr int64_t WHOLE = (ROWS + vec<T>::size - 1) / vec<T>::size * vec<T>::size;   // a tile's rows in whole vectors
+template <class T> int64_t tile_room(int64_t k) { return WHOLE<T> * k + 2 * vec<T>::size; }
 
-template <class T> void rectangle(const Block<T>& p, int64_t tile_begin, int64_t tile_end, int64_t panel_begin, int64_t panel_end) {
+// A whose columns are contiguous: each is read once from end to end (tile after tile would fetch its cache lines again and again).
+template <class T> void pack_contiguous_columns(const Block<T>& p, T* packed, int64_t tile_begin, int64_t tile_end) {
+    constexpr int L = vec<T>::size, GROUP = 16, AHEAD = 8;
+    for (int64_t first = tile_begin; first < tile_end; first += GROUP) {
+        const int count = static_cast<int>(smaller(GROUP, tile_end - first));
+        int64_t start[GROUP + 1];
+        for (int i = 0; i <= count; ++i) start[i] = part(p.m, p.tiles, first + i);
+        // Whole vectors may reach beyond the last row, into the next column, but not beyond the last column.
+        const bool beyond = start[count - 1] + WHOLE<T> > p.m;
+        for (int64_t k = 0; k < p.k; ++k) {
+            const bool careful = beyond && (k + 1 == p.k || p.a.col < WHOLE<T>);
+            const T* column = p.a.at(0, k);
+            T* y = packed + (first - tile_begin) * tile_room<T>(p.k);
+            for (int i = 0; i < count; ++i, y += tile_room<T>(p.k)) {
+                T* line = y + k * WHOLE<T>;
+                const T* from = column + start[i];
+                __builtin_prefetch(from + AHEAD * p.a.col);
+                if (careful) for (int64_t l = 0; l < start[i + 1] - start[i]; ++l) line[l] = from[l];
+                else for (int l = 0; l < WHOLE<T>; l += L) store(line + l, load(from + l));
+            }
+        }
+    }
+}
+
+template <class T> void pack_tiles(const Block<T>& p, T* packed, int64_t tile_begin, int64_t tile_end) {
+    if (p.a.row == 1) return pack_contiguous_columns(p, packed, tile_begin, tile_end);
+    for (int64_t i = tile_begin; i < tile_end; ++i) {
+        const int64_t row = part(p.m, p.tiles, i);
+        pack_rows(packed + (i - tile_begin) * tile_room<T>(p.k), part(p.m, p.tiles, i + 1) - row, p.a.at(row, 0), p.a.row, p.a.col, p.k);
+    }
+}
+
+template <class T> bool rectangle(const Block<T>& p, int64_t tile_begin, int64_t tile_end, int64_t panel_begin, int64_t panel_end) {
     constexpr int L = vec<T>::size;
+    const int64_t a_room = p.copy_a ? (tile_end - tile_begin) * tile_room<T>(p.k) : 0, b_room = p.copy_b ? PANEL<T> * p.k : 0;
+    T* packed_a = nullptr;
+    if (a_room + b_room > 0 && !(packed_a = static_cast<T*>(workspace(1, (a_room + b_room) * sizeof(T))))) return false;
+    T* own_panel = packed_a + a_room;
+    if (p.copy_a) pack_tiles(p, packed_a, tile_begin, tile_end);
     Tile<T> t{};
     t.k = p.k;
     t.c_row = p.c_row;
     t.add = p.add;
     const int most = p.m <= ROWS ? widest(static_cast<int>(p.m)) / WIDE : 1;   // panels side by side, where a single flat tile is all there is
-    const int64_t in_place = p.packed_b ? smaller(p.packed_panel, panel_end) : panel_end;
+    const int64_t in_place = p.copy_b ? 0 : p.packed_b ? smaller(p.packed_panel, panel_end) : panel_end;
     for (int64_t panel = panel_begin; panel < panel_end;) {
-        const bool packed = p.packed_b && panel >= p.packed_panel;
+        const bool packed = panel >= in_place;
         const int64_t j = panel * PANEL<T>;
         int64_t count = packed ? 1 : most;   // halved until that many whole panels in place are left
         while (count > 1 && (panel + count > in_place || (panel + count) * PANEL<T> > p.n)) count /= 2;
         const int64_t width = smaller(count * PANEL<T>, p.n - j);
         const int vectors = width > L ? static_cast<int>(count * WIDE) : 1;
-        const T* b = packed ? p.packed_b + (panel - p.packed_panel) * PANEL<T> * p.k : p.b.at(0, j);
+        const T* b = p.copy_b ? own_panel : packed ? p.packed_b + (panel - p.packed_panel) * PANEL<T> * p.k : p.b.at(0, j);
+        if (p.copy_b) pack_columns(own_panel, vectors * L, p.b.at(0, j), p.b.row, p.b.col, p.k, width);
         t.b_step = packed ? vectors * L : p.b.row;
         for (int n = 0; n < vectors; ++n) {
             t.b[n] = b + n * L;
@@ -131,19 +178,20 @@ template <class T> void rectangle(const Block<T>& p, int64_t tile_begin, int64_t
         for (int64_t i = tile_begin; i < tile_end; ++i) {
             const int64_t row = part(p.m, p.tiles, i);
             const int height = static_cast<int>(part(p.m, p.tiles, i + 1) - row);
-            const T* a = p.packed_a ? p.packed_a + i * tile_room<T>(p.k) : p.a.at(row, 0);
-            for (int m = 0; m < height; ++m) t.a[m] = a + m * (p.packed_a ? 1 : p.a.row);
-            t.a_step = p.packed_a ? height : p.a.col;
+            const T* a = p.copy_a ? packed_a + (i - tile_begin) * tile_room<T>(p.k) : p.a.at(row, 0);
+            for (int m = 0; m < height; ++m) t.a[m] = a + m * (p.copy_a ? 1 : p.a.row);
+            t.a_step = !p.copy_a ? p.a.col : p.a.row == 1 ? WHOLE<T> : height;
             for (int n = 0; n < vectors; ++n) t.c[n] = p.c + row * p.c_row + j + n * L;
             run_tile<STEPS>(height, vectors, t);
         }
         panel += count;
     }
+    return true;
 }
 
 template <class T> void pack(const Block<T>& p) {
     constexpr int L = vec<T>::size;
-    const int64_t grain = larger(1, 65536 / (PANEL<T> * larger(1, p.k)));
+    const int64_t grain = larger(1, COPY / (PANEL<T> * larger(1, p.k)));
     if (p.packed_b)
         parallel_for(p.panels - p.packed_panel, grain, [&](int64_t begin, int64_t end) {
             for (int64_t i = begin; i < end; ++i) {
@@ -152,49 +200,29 @@ template <class T> void pack(const Block<T>& p) {
             }
         });
 }
-// A whose columns are contiguous: each is read once from end to end (tile after tile would fetch its cache lines again and again).
-template <class T> void pack_contiguous_columns(const Block<T>& p, int64_t tile_begin, int64_t tile_end) {
-    constexpr int L = vec<T>::size, GROUP = 16;
-    for (int64_t first = tile_begin; first < tile_end; first += GROUP) {
-        const int count = static_cast<int>(smaller(GROUP, tile_end - first));
-        int64_t start[GROUP + 1];
-        for (int i = 0; i <= count; ++i) start[i] = part(p.m, p.tiles, first + i);
-        const bool last = start[count] + L * pieces(ROWS, L) > p.m;   // no room to read beyond the rows
-        for (int64_t k = 0; k < p.k; ++k) {
-            const T* column = p.a.at(0, k);
-            T* y = p.packed_a + first * tile_room<T>(p.k);
-            for (int i = 0; i < count; ++i, y += tile_room<T>(p.k)) {
-                const int64_t height = start[i + 1] - start[i];
-                T* line = y + k * height;
-                const T* from = column + start[i];
-                if (last) for (int64_t l = 0; l < height; ++l) line[l] = from[l];
-                else for (int l = 0; l < ROWS; l += L) store(line + l, load(from + l));
-            }
-        }
-    }
-}
-template <class T> void pack_a(const Block<T>& p) {
-    if (p.packed_a)
-        parallel_for(p.tiles, larger(1, 65536 / (ROWS * larger(1, p.k))), [&](int64_t begin, int64_t end) {
-            if (p.a.row == 1) return pack_contiguous_columns(p, begin, end);
-            for (int64_t i = begin; i < end; ++i) {
-                const int64_t row = part(p.m, p.tiles, i);
-                pack_rows(p.packed_a + i * tile_room<T>(p.k), part(p.m, p.tiles, i + 1) - row, p.a.at(row, 0), p.a.row, p.a.col, p.k);
-            }
-        });
-}
-
-template <class T> void compute(const Block<T>& p) {
+template <class T> bool compute(const Block<T>& p) {
     const int64_t work = p.m * p.n * larger(1, p.k), tasks = work < 4 * TASK ? 1 : smaller(1024, work / TASK);
-    int64_t high = pieces(p.tiles, BLOCK);
-    const int64_t wide = larger(1, smaller(p.panels, tasks / high));
-    high = larger(high, smaller(p.tiles, tasks / wide));
+    int64_t high = pieces(p.tiles, BLOCK), wide;
+    if (tasks == 1) high = wide = 1;
+    else if (p.copy_a) {   // tall rectangles: what one packs, many panels use
+        high = larger(high, smaller(p.tiles, TASKS / 2));
+        wide = larger(1, smaller(p.panels / 4, pieces(TASKS, high)));
+    } else if (p.copy_b) {   // a panel each, for all rows
+        wide = smaller(p.panels, tasks);
+        high = larger(1, smaller(p.tiles / 4, pieces(TASKS, wide)));
+    } else {
+        wide = larger(1, smaller(p.panels, tasks / high));
+        high = larger(high, smaller(p.tiles, tasks / wide));
+    }
+    bool fine = true;
     parallel_for(high * wide, 1, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
             const int64_t y = i / wide, x = i % wide;
-            rectangle(p, part(p.tiles, high, y), part(p.tiles, high, y + 1), part(p.panels, wide, x), part(p.panels, wide, x + 1));
+            if (!rectangle(p, part(p.tiles, high, y), part(p.tiles, high, y + 1), part(p.panels, wide, x), part(p.panels, wide, x + 1)))
+                __atomic_store_n(&fine, false, __ATOMIC_RELAXED);
         }
     });
+    return fine;
 }
 
 template <class T> bool product(MatmulArguments p, T* c, const T* a, const T* b) {
@@ -219,23 +247,20 @@ template <class T> bool product(MatmulArguments p, T* c, const T* a, const T* b)
         return true;
     }
 
-    const int64_t depths = larger(1, pieces(p.k, DEPTH<T>)), depth = pieces(p.k, depths);
+    const int64_t depths = larger(1, (p.k + DEPTH<T> / 2) / DEPTH<T>), depth = pieces(p.k, depths);
     const int64_t chunk_n = smaller(p.n, COLUMNS), chunk_m = smaller(p.m, TALL);
     const int64_t chunk_panels = pieces(chunk_n, PANEL<T>), chunk_tiles = pieces(chunk_m, ROWS);
     const bool far = p.a_row == 1 && p.a_col * static_cast<int64_t>(sizeof(T)) >= 4096;   // each number of a row in a page of its own
-    const bool copy_a = chunk_panels > (p.a_row == 1 ? far ? 1 : 3 : MANY);
-    const bool copy_b = p.b_col != 1 || chunk_tiles > MANY;
+    const bool copy_a = chunk_panels > (p.a_row == 1 ? far ? 1 : 8 : crowded<T>(p.a_row) ? 8 : MANY);
+    const bool copy_b = p.b_col != 1 || chunk_tiles > (crowded<T>(p.b_row) ? 8 : MANY), share_b = copy_b && (copy_a || chunk_tiles > FEW);
     const bool ragged = p.n % L != 0;
 
-    // Scratch: the bias, B's panels (all of a chunk, or the ragged last one), A's tiles.
+    // Scratch: the bias, B's panels (all of a chunk, or the ragged last one).
     const int64_t bias_room = p.bias ? (pieces(p.n, PANEL<T>) + 1) * PANEL<T> : 0;
-    const int64_t b_room = (copy_b ? chunk_panels : ragged) * PANEL<T> * depth, a_room = copy_a ? chunk_tiles * tile_room<T>(depth) : 0;
+    const int64_t b_room = (share_b ? chunk_panels : ragged && !copy_b) * PANEL<T> * depth;
     T* room = nullptr;
-    if (bias_room + b_room + a_room > 0) {
-        room = static_cast<T*>(workspace(0, (bias_room + b_room + a_room) * sizeof(T)));
-        if (!room) return false;
-    }
-    T *bias = room, *packed_b = room + bias_room, *packed_a = packed_b + b_room;
+    if (bias_room + b_room > 0 && !(room = static_cast<T*>(workspace(0, (bias_room + b_room) * sizeof(T))))) return false;
+    T *bias = room, *packed_b = room + bias_room;
     if (p.bias) {
         const T* from = static_cast<const T*>(p.bias);
         for (int64_t j = 0; j < p.n; ++j) bias[j] = from[j * p.bias_step];
@@ -250,8 +275,10 @@ template <class T> bool product(MatmulArguments p, T* c, const T* a, const T* b)
             block.n = smaller(COLUMNS, p.n - j);
             block.panels = pieces(block.n, PANEL<T>);
             block.b = {b + k0 * p.b_row + j * p.b_col, p.b_row, p.b_col};
-            block.packed_panel = copy_b ? 0 : block.panels - 1;
-            block.packed_b = copy_b || block.n % L != 0 ? packed_b : nullptr;
+            block.copy_a = copy_a;
+            block.copy_b = copy_b && !share_b;
+            block.packed_panel = share_b ? 0 : block.panels - 1;
+            block.packed_b = share_b || (block.n % L != 0 && !copy_b) ? packed_b : nullptr;
             block.bias = p.bias && d == 0 ? bias + j : nullptr;
             block.add = d > 0;
             block.c_row = p.n;
@@ -260,10 +287,8 @@ template <class T> bool product(MatmulArguments p, T* c, const T* a, const T* b)
                 block.m = smaller(TALL, p.m - i);
                 block.tiles = pieces(block.m, ROWS);
                 block.a = {a + i * p.a_row + k0 * p.a_col, p.a_row, p.a_col};
-                block.packed_a = copy_a ? packed_a : nullptr;
                 block.c = c + i * p.n + j;
-                pack_a(block);
-                compute(block);
+                if (!compute(block)) return false;
             }
         }
     return true;

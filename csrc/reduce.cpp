@@ -3,7 +3,7 @@
 //     lines (the reduced elements of one result lie side by side, or nothing does):
 //         for each result, for each run of its elements: 4 vectors of partial results, in the end added across
 //     columns (results lie side by side):
-//         for each block of columns: one vector of partial results a column vector, over all rows
+//         for each block of columns: the totals of all columns, over some rows at a time
 //
 // Partial results are folded into a total every few elements; a sum's total carries along what rounding loses (Knuth's two-sum), so that a sum's
 // error does not grow with the number of elements beyond that of a few. Work is cut by size; each piece leaves a total, and these are folded in order.
@@ -191,40 +191,45 @@ template <class T, class Op, class Map, bool UNIT> NOINLINE bool lines(const Red
 
 // ---- columns ----------------------------------------------------------------------------------------------------------
 
-// VECTORS column vectors from x on, the last of `width` columns, over `count` rows from `first` on.
-template <class T, class Op, class Map, int VECTORS>
-ALWAYS_INLINE void reduce_rows(const T* x, const Nest<1>& nest, int64_t first, int64_t count, int64_t width, const T* limit, const T* center,
-                               Total<T>* result) {
+constexpr int64_t WIDTH = 1024;   // columns of a task at most: their totals stay in the first cache
+constexpr int TOGETHER = 8;       // rows that are read side by side, each a stream from end to end
+
+// Folds `ROWS` rows of `width` columns into the columns' totals. Totals have room for a vector beyond the last column.
+template <class T, class Op, class Map, int ROWS>
+ALWAYS_INLINE void fold_rows(const T* const* row, int64_t width, const T* limit, const T* center, const T* center_end, T* value, T* lost) {
     constexpr int W = vec<T>::size;
-    const vector<T> identity = splat<T>(Op::template identity<T>);
-    vector<T> part[VECTORS], c[VECTORS] = {};
-    Total<vector<T>> total[VECTORS];
-    for (int k = 0; k < VECTORS; ++k) {
-        part[k] = identity;
-        total[k] = {identity, vector<T>{}};
-        if constexpr (Map::centered) c[k] = k < VECTORS - 1 || width == W ? load(center + k * W) : load_part(center + k * W, width, center, T(0));
+    for (int64_t j = 0; j < width; j += W) {
+        const bool whole = j + W <= width;
+        vector<T> c{};
+        if constexpr (Map::centered) c = whole ? load(center + j) : load_part(center + j, width - j, center_end, T(0));
+        vector<T> part = splat<T>(Op::template identity<T>);
+        UNROLL for (int r = 0; r < ROWS; ++r) part = Op::step(part, Map::of(whole ? load(row[r] + j) : load_part(row[r] + j, width - j, limit, T(0)), c));
+        Total<vector<T>> total = {load(value + j), load(lost + j)};
+        Op::fold(total, part);
+        store(value + j, total.value);
+        store(lost + j, total.lost);
     }
+}
+
+// The totals of `width` columns from x on, over `count` rows from `first` on.
+template <class T, class Op, class Map>
+ALWAYS_INLINE void reduce_rows(const T* x, const Nest<1>& nest, int64_t first, int64_t count, int64_t width, const T* limit, const T* center,
+                               const T* center_end, T* value, T* lost) {
+    for (int64_t j = 0; j < width + vec<T>::size; ++j) value[j] = Op::template identity<T>, lost[j] = 0;
     const int64_t n = nest.shape[nest.ndim - 1], step = nest.stride[0][nest.ndim - 1];
-    int64_t run = first / n, i = first % n;
-    Runs runs(nest, run);
+    int64_t i = first % n;
+    Runs runs(nest, first / n);
     while (count > 0) {
-        const int64_t stop = smaller(n, i + smaller(count, FOLD));
-        count -= stop - i;
-        for (; i < stop; ++i) {
-            const T* p = x + runs.offset + i * step;
-            for (int k = 0; k < VECTORS; ++k) {
-                const vector<T> v = k < VECTORS - 1 || width == W ? load(p + k * W) : load_part(p + k * W, width, limit, T(0));
-                part[k] = Op::step(part[k], Map::of(v, c[k]));
-            }
+        const int rows = count >= TOGETHER ? TOGETHER : 1;
+        const T* row[TOGETHER];
+        for (int r = 0; r < rows; ++r) {
+            row[r] = x + runs.offset + i * step;
+            if (++i == n) i = 0, runs.next();
         }
-        for (int k = 0; k < VECTORS; ++k) {
-            Op::fold(total[k], part[k]);
-            part[k] = identity;
-        }
-        if (i == n) i = 0, runs.next();
+        if (rows == TOGETHER) fold_rows<T, Op, Map, TOGETHER>(row, width, limit, center, center_end, value, lost);
+        else fold_rows<T, Op, Map, 1>(row, width, limit, center, center_end, value, lost);
+        count -= rows;
     }
-    for (int k = 0; k < VECTORS; ++k)
-        for (int j = 0; j < W && (k < VECTORS - 1 || j < width); ++j) result[k * W + j] = {total[k].value[j], total[k].lost[j]};
 }
 
 template <class T, class Op, class Map> NOINLINE bool columns(const ReduceArguments& a) {
@@ -235,40 +240,40 @@ template <class T, class Op, class Map> NOINLINE bool columns(const ReduceArgume
     int64_t blocks = 1;
     for (int d = 0; d < outer; ++d) blocks *= a.kept.shape[d];
     const int64_t n = a.kept.shape[outer], rows = count_runs(a.reduced) * a.reduced.shape[a.reduced.ndim - 1];
-    const int64_t width = smaller(n, larger(4 * W, GRAIN / smaller(rows, 64) / W * W)), parts = pieces(n, width);   // columns of a task
-    const int64_t height = larger(2 * FOLD, GRAIN / width), units = pieces(rows, height);                            // rows of a task
+    const int64_t width = smaller(n, WIDTH), parts = pieces(n, width);                                                     // columns of a task
+    const int64_t height = larger(larger(8 * TOGETHER, GRAIN / width), pieces(rows, 64)), units = pieces(rows, height);   // rows of a task
     Total<T>* partial = nullptr;
     if (units > 1 && !(partial = static_cast<Total<T>*>(workspace(0, blocks * units * n * sizeof(Total<T>))))) return false;
     parallel_for(blocks * units * parts, larger(1, GRAIN / (width * smaller(rows, height))), [=, &a](int64_t begin, int64_t stop) {
+        alignas(64) T value[WIDTH + W], lost[WIDTH + W];
         for (int64_t task = begin; task < stop; ++task) {
             const int64_t block = task / (units * parts), unit = task / parts % units, from = task % parts * width;
-            const int64_t first = unit * height, count = smaller(height, rows - first), end = smaller(n, from + width);
+            const int64_t first = unit * height, wide = smaller(width, n - from);
             int64_t offset[2];
             place(a.kept, outer, block, offset);
-            for (int64_t column = from; column < end;) {
-                Total<T> local[4 * W];
-                Total<T>* result = units > 1 ? partial + (block * units + unit) * n + column : local;
-                const T *p = x + offset[1] + column, *c = Map::centered ? center + offset[0] + column : nullptr;
-                const int64_t rest = end - column, done = rest >= 4 * W ? 4 * W : smaller(rest, W);
-                if (done > W) reduce_rows<T, Op, Map, 4>(p, a.reduced, first, count, W, limit, c, result);
-                else reduce_rows<T, Op, Map, 1>(p, a.reduced, first, count, done, limit, c, result);
-                if (units == 1) for (int64_t j = 0; j < done; ++j) out[offset[0] + column + j] = Op::result(result[j]);
-                column += done;
-            }
+            const T* c = Map::centered ? center + offset[0] + from : nullptr;
+            reduce_rows<T, Op, Map>(x + offset[1] + from, a.reduced, first, smaller(height, rows - first), wide, limit, c, c + wide, value, lost);
+            if (units == 1) for (int64_t j = 0; j < wide; ++j) out[offset[0] + from + j] = Op::result(Total<T>{value[j], lost[j]});
+            else for (int64_t j = 0; j < wide; ++j) partial[(block * units + unit) * n + from + j] = {value[j], lost[j]};
         }
     });
     if (units > 1)
         parallel_for(blocks * n, larger(1, GRAIN / units), [=, &a](int64_t begin, int64_t stop) {
-            for (int64_t i = begin; i < stop; ++i) {
-                const Total<T>* from = partial + i / n * units * n + i % n;
-                Total<T> total = from[0];
-                for (int64_t unit = 1; unit < units; ++unit) {
-                    Op::fold(total, from[unit * n].value);
-                    total.lost += from[unit * n].lost;
-                }
+            constexpr int64_t SOME = 64;   // results whose totals are read side by side
+            for (int64_t i = begin; i < stop;) {
+                const int64_t block = i / n, column = i % n, count = smaller(smaller(SOME, stop - i), n - column);
+                const Total<T>* from = partial + block * units * n + column;
+                Total<T> total[SOME];
+                for (int64_t j = 0; j < count; ++j) total[j] = from[j];
+                for (int64_t unit = 1; unit < units; ++unit)
+                    for (int64_t j = 0; j < count; ++j) {
+                        Op::fold(total[j], from[unit * n + j].value);
+                        total[j].lost += from[unit * n + j].lost;
+                    }
                 int64_t offset[2];
-                place(a.kept, outer, i / n, offset);
-                out[offset[0] + i % n] = Op::result(total);
+                place(a.kept, outer, block, offset);
+                for (int64_t j = 0; j < count; ++j) out[offset[0] + column + j] = Op::result(total[j]);
+                i += count;
             }
         });
     return true;

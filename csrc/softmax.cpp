@@ -172,11 +172,16 @@ template <class T> void cross_entropy(const CrossEntropyArguments& a) {
     const T *x = static_cast<const T*>(a.x), *end = x + a.rows * n, *w = static_cast<const T*>(a.weight);
     for_rows(a.rows, n, [=, &a](int64_t begin, int64_t stop) {
         const T kept = static_cast<T>(1 - a.smoothing), spread = static_cast<T>(a.smoothing / static_cast<double>(n));
+        T* __restrict lses = static_cast<T*>(a.lse);
+        T* __restrict losses = static_cast<T*>(a.losses);   // until they are known, each row's shift
         for (int64_t row = begin; row < stop; ++row) {
-            const T* logits = x + row * n;
-            const T top = top_of_row(logits, n, end), shift = top - top == 0 ? top : 0;   // nothing to shift by infinity
-            const T lse = log(sum_of_exps(logits, n, end, shift)) + shift;
-            static_cast<T*>(a.lse)[row] = lse;
+            const T top = top_of_row(x + row * n, n, end), shift = top - top == 0 ? top : 0;   // nothing to shift by infinity
+            losses[row] = shift;
+            lses[row] = sum_of_exps(x + row * n, n, end, shift);
+        }
+        for (int64_t row = begin; row < stop; ++row) lses[row] = log(lses[row]) + losses[row];   // many logarithms at a time
+        for (int64_t row = begin; row < stop; ++row) {
+            const T *logits = x + row * n, lse = lses[row];
             const int64_t t = a.target[row * a.target_step];
             T loss = 0;
             if (t != a.ignore_index) {
@@ -188,7 +193,7 @@ template <class T> void cross_entropy(const CrossEntropyArguments& a) {
                     loss += spread * all;
                 }
             }
-            static_cast<T*>(a.losses)[row] = loss;
+            losses[row] = loss;
         }
     });
 }
@@ -215,7 +220,7 @@ template <class T> void cross_entropy_gradient(const CrossEntropyArguments& a) {
             }
             const T g = static_cast<const T*>(a.g)[row * a.g_step], lse = static_cast<const T*>(a.lse)[row * a.lse_step];
             const T pull = kept * (w ? w[t] : 1), total = g * (pull + spread * all);
-            read_row<T>(x + row * n, n, end, T(0), [&](vector<T> v, int64_t i) { write_row<T>(out, n, y_end, i, exp(v - lse) * total); });
+            read_row<T>(x + row * n, n, end, T(0), [&](vector<T> v, int64_t i) { write_row<T>(out, n, y_end, i, quick_exp(v - lse) * total); });
             if (spread != 0) for (int64_t c = 0; c < n; ++c) out[c] -= g * (w ? w[c] : 1) * spread;
             out[t] -= g * pull;
         }

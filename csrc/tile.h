@@ -161,9 +161,9 @@ template <class T> ALWAYS_INLINE void interleave(typename vec<T>::type a, typena
 template <class T> ALWAYS_INLINE void transpose(typename vec<T>::type* rows) {
     constexpr int L = vec<T>::size;
     typename vec<T>::type other[L];
-    for (int round = 1; round < L; round *= 2) {
-        for (int i = 0; i < L / 2; ++i) interleave<T>(rows[i], rows[i + L / 2], other[2 * i], other[2 * i + 1]);
-        for (int i = 0; i < L; ++i) rows[i] = other[i];
+    UNROLL for (int round = 1; round < L; round *= 2) {
+        UNROLL for (int i = 0; i < L / 2; ++i) interleave<T>(rows[i], rows[i + L / 2], other[2 * i], other[2 * i + 1]);
+        UNROLL for (int i = 0; i < L; ++i) rows[i] = other[i];
     }
 }
 
@@ -175,9 +175,10 @@ template <class T> void pack_columns(T* __restrict y, int64_t lanes, const T* b,
         for (; done + L <= k; done += L)
             for (int64_t j = 0; j < lanes; j += L) {
                 typename vec<T>::type block[L];
-                for (int l = 0; l < L; ++l) block[l] = j + l < width ? load(b + done + (j + l) * col) : typename vec<T>::type{};
+                if (j + L <= width) UNROLL for (int l = 0; l < L; ++l) block[l] = load(b + done + (j + l) * col);
+                else UNROLL for (int l = 0; l < L; ++l) block[l] = j + l < width ? load(b + done + (j + l) * col) : typename vec<T>::type{};
                 transpose<T>(block);
-                for (int l = 0; l < L; ++l) store(y + (done + l) * lanes + j, block[l]);
+                UNROLL for (int l = 0; l < L; ++l) store(y + (done + l) * lanes + j, block[l]);
             }
     }
     for (int64_t i = done; i < k; ++i) {

@@ -11,7 +11,7 @@ from minidl.bench.workload import Draw, Goal, Workload, integers, normal, traffi
 __all__ = ["FAMILIES", "workloads"]
 
 FAMILIES = {  # in the order of the tables
-    "matmul": "Matrix products, M x N x K: A is M x K, B is K x N",
+    "matmul": "Matrix products, M x N x K: A is M x K, B is K x N; minidl's kernel and NumPy's take arrays, no tensors",
     "sizes": "Matrix products of many sizes",
     "conv2d": "Convolutions, stride 1, (N, C, H, W) -> filters, with bias; backward gives all three gradients",
     "elementwise": "Elementwise functions of a million numbers",

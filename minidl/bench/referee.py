@@ -32,8 +32,8 @@ HEAP = {  # memory that was freed is kept and used again, so that no library pay
 class Effort:
     """How long to measure: rounds, seconds of each library in each, and at most so many seconds a library and row."""
 
-    rounds: int = 11
-    turn: float = 0.015
+    rounds: int = 9
+    turn: float = 0.03
     most: float = 2.0
 
 

@@ -32,7 +32,7 @@ from minidl.bench.workload import Workload, from_json
 __all__ = ["Worker", "main"]
 
 SAMPLE = 1 << 18  # numbers of a result that are compared: of larger ones, so many evenly spread
-WARM = 0.002  # seconds of calls before the clock starts, to have caches, clock rate and threads back
+WARM = 0.015  # seconds of calls before the clock starts, to have caches, clock rate and threads back
 SLOW = 0.05  # seconds: a call as long as this warms nothing up
 
 
