@@ -15,6 +15,28 @@ namespace {
 
 constexpr int64_t GRAIN = 32768;        // elements: bound by memory
 constexpr int64_t SMALL_GRAIN = 8192;   // elements: tens of operations each
+template <class F> constexpr bool is_long = false;
+template <class F> requires requires { F::grain; } constexpr bool is_long<F> = F::grain == SMALL_GRAIN;
+
+// y[i] = f(a[i] ...). Long formulas of floats are written out in vectors, the last one filled up: the compiler's own loops leave a scalar rest.
+template <class T, class Y, class F, class... A> ALWAYS_INLINE void along(int64_t n, Y* __restrict y, const F& f, const A*... a) {
+    constexpr int L = vec<T>::size;
+    if constexpr (is_long<F> && sizeof(T) == 4) {
+        int64_t i = 0;
+        for (; i + L <= n; i += L) store(y + i, f(load(a + i)...));
+        if (i == n) return;
+        const auto rest = [=](const T* from) {
+            T lanes[L] = {};
+            copy_lanes(lanes, from + i, static_cast<int>(n - i));
+            return load(lanes);
+        };
+        T lanes[L];
+        store(lanes, f(rest(a)...));
+        copy_lanes(y + i, lanes, static_cast<int>(n - i));
+    } else {
+        for (int64_t i = 0; i < n; ++i) y[i] = f(a[i]...);
+    }
+}
 
 // ---- one input -------------------------------------------------------------------------------------------------------
 
@@ -23,7 +45,7 @@ template <class T, class F> ALWAYS_INLINE void map(const Nest<2>& nest, int64_t 
     for_each_row(nest, grain, [=, &nest](int64_t n, const int64_t* offset) {
         T* __restrict y = static_cast<T*>(nest.data[0]) + offset[0];
         const T* a = static_cast<const T*>(nest.data[1]) + offset[1];
-        if (step == 1) for (int64_t i = 0; i < n; ++i) y[i] = f(a[i]);
+        if (step == 1) along<T>(n, y, f, a);
         else for (int64_t i = 0; i < n; ++i) y[i] = f(a[i * step]);
     });
 }
@@ -75,7 +97,7 @@ template <class T, class Y, class F> void binary(const Nest<3>& nest) {
         constexpr F f;
         Y* __restrict y = static_cast<Y*>(nest.data[0]) + offset[0];
         const T *a = static_cast<const T*>(nest.data[1]) + offset[1], *b = static_cast<const T*>(nest.data[2]) + offset[2];
-        if (sa == 1 && sb == 1) for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], b[i]);
+        if (sa == 1 && sb == 1) along<T>(n, y, f, a, b);
         else if (sa == 1 && sb == 0) for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], *b);
         else if (sa == 0 && sb == 1) for (int64_t i = 0; i < n; ++i) y[i] = f(*a, b[i]);
         else for (int64_t i = 0; i < n; ++i) y[i] = f(a[i * sa], b[i * sb]);

@@ -7,6 +7,10 @@
 #pragma once
 #include "kernel.h"
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 namespace minidl::ISA {
 namespace {
 
@@ -68,31 +72,53 @@ template <class V> ALWAYS_INLINE V rest_of_exp(V r) {
     else
         return polynomial(r, 0.5000000068f, 0.1666666586f, 0.04166629364f, 0.008333497661f, 0.001394475814f, 0.0001979025422f);
 }
-// x = n ln 2 + r + low, |r| <= ln 2 / 2
-template <class V> struct Reduced { V r, low; typename lanes<V>::whole n; };
+// x = n ln 2 + r + low, |r| <= ln 2 / 2; n as a number, and as a whole one
+template <class V> struct Reduced { V r, low, whole; typename lanes<V>::whole n; };
 template <class V> ALWAYS_INLINE Reduced<V> reduce_exp(V x, V small) {
     using F = Format<number<V>>;
     const V shifted = x * static_cast<number<V>>(0x1.71547652b82fep0) + F::magic, n = shifted - F::magic;
     const V high = x - n * F::ln2_high, low = n * F::ln2_low - small, r = high - low;
-    return {r, (high - r) - low, bits(shifted) - bits(F::magic)};
+    return {r, (high - r) - low, n, bits(shifted) - bits(F::magic)};
 }
 // y 2^n, the power as a product of two, so that the largest and the denormal results come out right
-template <class V> ALWAYS_INLINE V times_power(V y, typename lanes<V>::whole n) {
+template <class V> ALWAYS_INLINE V times_power(V y, const Reduced<V>& a) {
     using F = Format<number<V>>;
-    const auto exponents = n + 2 * F::bias, half = exponents >> 1;
+    const auto exponents = a.n + 2 * F::bias, half = exponents >> 1;
     return y * from_bits<V>(half << F::mantissa) * from_bits<V>((exponents - half) << F::mantissa);
 }
-template <class V> ALWAYS_INLINE V clip_exp(V x, number<V> low) {
-    constexpr number<V> high = Format<number<V>>::exp_high;
+// The same where neither the power nor the result is denormal or infinite
+template <class V> ALWAYS_INLINE V times_normal_power(V y, const Reduced<V>& a) {
+    using F = Format<number<V>>;
+    return y * from_bits<V>((a.n + F::bias) << F::mantissa);
+}
+// Low and high where x is beyond them; a NaN stays.
+template <class V> ALWAYS_INLINE V clip(V x, number<V> low, number<V> high) {
     x = x > high ? all<V>(high) : x;
     return x < low ? all<V>(low) : x;
 }
+#if defined(__AVX512F__)
+// One instruction each, that the compiler does not find by itself: a third less time for exp. (The forms with a mask: GCC 12 warns in the others.)
+ALWAYS_INLINE vec<float>::type times_power(vec<float>::type y, const Reduced<vec<float>::type>& a) { return _mm512_maskz_scalef_ps(0xffff, y, a.whole); }
+ALWAYS_INLINE vec<double>::type times_power(vec<double>::type y, const Reduced<vec<double>::type>& a) { return _mm512_maskz_scalef_pd(0xff, y, a.whole); }
+ALWAYS_INLINE vec<float>::type times_normal_power(vec<float>::type y, const Reduced<vec<float>::type>& a) { return times_power(y, a); }
+ALWAYS_INLINE vec<double>::type times_normal_power(vec<double>::type y, const Reduced<vec<double>::type>& a) { return times_power(y, a); }
+ALWAYS_INLINE vec<float>::type clip(vec<float>::type x, float low, float high) {   // of a NaN and a number, the second one is taken
+    return _mm512_maskz_max_ps(0xffff, _mm512_set1_ps(low), _mm512_maskz_min_ps(0xffff, _mm512_set1_ps(high), x));
+}
+ALWAYS_INLINE vec<double>::type clip(vec<double>::type x, double low, double high) {
+    return _mm512_maskz_max_pd(0xff, _mm512_set1_pd(low), _mm512_maskz_min_pd(0xff, _mm512_set1_pd(high), x));
+}
+constexpr bool SCALES = true;
+#else
+constexpr bool SCALES = false;
+#endif
+template <class V> ALWAYS_INLINE V clip_exp(V x, number<V> low) { return clip(x, low, Format<number<V>>::exp_high); }
 
 // exp(x + small)
 template <class V> ALWAYS_INLINE V exp_of_sum(V x, V small) {
     const Reduced<V> a = reduce_exp(clip_exp(x, Format<number<V>>::exp_low), small);
     const V sum = 1 + a.r;
-    return times_power(sum + ((1 - sum) + a.r + (a.r * a.r * rest_of_exp(a.r) + a.low)), a.n);   // what rounding the sum lost comes back
+    return times_power(sum + ((1 - sum) + a.r + (a.r * a.r * rest_of_exp(a.r) + a.low)), a);   // what rounding the sum lost comes back
 }
 template <class V> ALWAYS_INLINE V exp(V x) { return exp_of_sum(x, V{}); }
 
@@ -100,9 +126,10 @@ template <class V> ALWAYS_INLINE V exp(V x) { return exp_of_sum(x, V{}); }
 template <class V> ALWAYS_INLINE V quick_exp(V x) {
     using F = Format<number<V>>;
     constexpr number<V> low = is_double<V> ? -708 : -87, high = is_double<V> ? 709 : 88;
-    const Reduced<V> a = reduce_exp(x, V{});
-    const V y = (1 + (a.r + a.r * a.r * rest_of_exp(a.r))) * from_bits<V>((a.n + F::bias) << F::mantissa);
-    return x < low ? V{} : x > high ? all<V>(__builtin_inf()) : y;
+    constexpr bool scales = SCALES && sizeof(V) > sizeof(number<V>);   // a vector: its ends come out right by themselves
+    const Reduced<V> a = reduce_exp(scales ? clip_exp(x, F::exp_low) : x, V{});
+    const V y = times_normal_power(1 + (a.r + a.r * a.r * rest_of_exp(a.r)), a);
+    return scales ? y : x < low ? V{} : x > high ? all<V>(__builtin_inf()) : y;
 }
 
 template <class V> ALWAYS_INLINE V expm1(V x) {
@@ -111,7 +138,7 @@ template <class V> ALWAYS_INLINE V expm1(V x) {
     const Reduced<V> a = reduce_exp(clip_exp(x, T(-40)), V{});   // exp(-40) is nothing beside 1
     const V q = a.r + (a.r * a.r * rest_of_exp(a.r) + a.low);
     const V power = from_bits<V>((a.n + F::bias) << F::mantissa);
-    return magnitude(x) < T(1e-18) ? x : x > 40 ? times_power(1 + q, a.n) : power * q + (power - 1);
+    return magnitude(x) < T(1e-18) ? x : x > 40 ? times_power(1 + q, a) : power * q + (power - 1);
 }
 
 template <class V> ALWAYS_INLINE V log(V x) {
@@ -157,7 +184,7 @@ template <class V> ALWAYS_INLINE V tanh(V x) {
                            -0.000238104753684071298, 0.0000937180033257400056, -0.0000326406709949178946, 7.26361559723563623e-6);
     else
         small = polynomial(z, -0.3333331527f, 0.1333249887f, -0.05384227719f, 0.02102721306f, -0.006207420717f);
-    return with_sign_of(a < number<V>(0.55) ? a + a * (z * small) : 1 - 2 / (exp(2 * a) + 1), x);
+    return with_sign_of(a < number<V>(0.55) ? a + a * (z * small) : 1 - 2 / (quick_exp(2 * a) + 1), x);
 }
 
 // The normal distribution for floats 0 <= a <= 13, without the density's factor: exp(-a²/2), and the upper tail (1 - erf(a / √2)) / 2, which is that
@@ -169,7 +196,7 @@ template <class V> ALWAYS_INLINE Normal<V> normal(V a) {
     const V p = polynomial(u, 0.7552851354f, -0.6078965866f, 0.3871369041f, -0.1865234861f, 0.06040376312f, -0.007525003256f, -0.003512073633f,
                            0.001569589998f, 0.0001783674855f, -0.0001324350965f);
     const Reduced<V> at = reduce_exp(-0.5f * high * high, -0.5f * low * (a + high));   // as quick_exp goes on, with both halves
-    const V e = (1 + (at.r + (at.r * at.r * rest_of_exp(at.r) + at.low))) * from_bits<V>((at.n + Format<number<V>>::bias) << Format<number<V>>::mantissa);
+    const V e = times_normal_power(1 + (at.r + (at.r * at.r * rest_of_exp(at.r) + at.low)), at);
     return {e, e * (p * scale)};
 }
 
