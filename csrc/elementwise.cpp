@@ -7,7 +7,7 @@
 // y is contiguous in the order of the nest. The loops are plain: the compiler makes vectors of them, since f has no branches (maths.h).
 #include "elementwise.h"
 
-#include "maths.h"
+#include "lanes.h"
 #include "walk.h"
 
 namespace minidl::ISA {
@@ -17,12 +17,31 @@ constexpr int64_t GRAIN = 32768;        // elements: bound by memory
 constexpr int64_t SMALL_GRAIN = 8192;   // elements: tens of operations each
 template <class F> constexpr bool is_long = false;
 template <class F> requires requires { F::grain; } constexpr bool is_long<F> = F::grain == SMALL_GRAIN;
+template <class F> constexpr bool is_simple = false;   // works on vectors as on numbers, and waits for memory only
+constexpr int64_t LARGE = 32 << 20;                     // bytes of a result that leaves the caches
 
-// y[i] = f(a[i] ...). Long formulas of floats are written out in vectors, the last one filled up: the compiler's own loops leave a scalar rest.
-template <class T, class Y, class F, class... A> ALWAYS_INLINE void along(int64_t n, Y* __restrict y, const F& f, const A*... a) {
+template <class T, int K> bool is_large(const Nest<K>& nest) {
+    int64_t size = sizeof(T);
+    for (int d = 0; d < nest.ndim; ++d) size *= nest.shape[d];
+    return size >= LARGE;
+}
+template <class T> ALWAYS_INLINE T like(T x, T) { return x; }
+template <class T> ALWAYS_INLINE vector<T> like(T x, vector<T>) { return splat(x); }
+
+// y[i] = f(a[i] ...) as Name says. Long formulas of floats are written out in vectors, the last one filled up: the compiler's own loops leave a scalar
+// rest. So are simple ones with `large` results, which go past the caches.
+template <class Name, class T, class Y, class F, class... A>
+ALWAYS_INLINE void along(int64_t n, bool large, Y* __restrict y, const F& f, const A*... a) {
     constexpr int L = vec<T>::size;
-    if constexpr (is_long<F> && sizeof(T) == 4) {
-        int64_t i = 0;
+    constexpr bool long_one = is_long<Name> && sizeof(T) == 4;
+    int64_t i = 0;
+    if constexpr (long_one || is_simple<Name>) {
+        if (large && reinterpret_cast<uintptr_t>(y) % sizeof(vector<T>) == 0) {
+            for (; i + L <= n; i += L) stream(y + i, f(load(a + i)...));
+            streamed();
+        }
+    }
+    if constexpr (long_one) {
         for (; i + L <= n; i += L) store(y + i, f(load(a + i)...));
         if (i == n) return;
         const auto rest = [=](const T* from) {
@@ -34,7 +53,7 @@ template <class T, class Y, class F, class... A> ALWAYS_INLINE void along(int64_
         store(lanes, f(rest(a)...));
         copy_lanes(y + i, lanes, static_cast<int>(n - i));
     } else {
-        for (int64_t i = 0; i < n; ++i) y[i] = f(a[i]...);
+        for (; i < n; ++i) y[i] = f(a[i]...);
     }
 }
 
@@ -42,10 +61,11 @@ template <class T, class Y, class F, class... A> ALWAYS_INLINE void along(int64_
 
 template <class T, class F> ALWAYS_INLINE void map(const Nest<2>& nest, int64_t grain, F f) {
     const int64_t step = nest.stride[1][nest.ndim - 1];
+    const bool large = is_large<T>(nest);
     for_each_row(nest, grain, [=, &nest](int64_t n, const int64_t* offset) {
         T* __restrict y = static_cast<T*>(nest.data[0]) + offset[0];
         const T* a = static_cast<const T*>(nest.data[1]) + offset[1];
-        if (step == 1) along<T>(n, y, f, a);
+        if (step == 1) along<F, T>(n, large, y, f, a);
         else for (int64_t i = 0; i < n; ++i) y[i] = f(a[i * step]);
     });
 }
@@ -71,7 +91,10 @@ MAP(Reciprocal, GRAIN, 1 / x);
 MAP(Floor, GRAIN, floor_of(x));
 MAP(Ceil, GRAIN, ceil_of(x));
 MAP(Round, GRAIN, rounded(x));
-MAP(Relu, GRAIN, 0 > x ? T(0) : x);
+MAP(Relu, GRAIN, 0 > x ? T{} : x);
+template <> constexpr bool is_simple<Neg> = true;
+template <> constexpr bool is_simple<Square> = true;
+template <> constexpr bool is_simple<Relu> = true;
 MAP(Exp, SMALL_GRAIN, ISA::exp(x));
 MAP(Expm1, SMALL_GRAIN, ISA::expm1(x));
 MAP(Log, SMALL_GRAIN, ISA::log(x));
@@ -93,13 +116,16 @@ template <class T> void clamp(const Nest<2>& nest, double low, double high) {
 template <class T, class Y, class F> void binary(const Nest<3>& nest) {
     const int last = nest.ndim - 1;
     const int64_t sa = nest.stride[1][last], sb = nest.stride[2][last];
+    const bool large = is_large<T>(nest);
     for_each_row(nest, F::grain, [=, &nest](int64_t n, const int64_t* offset) {
         constexpr F f;
         Y* __restrict y = static_cast<Y*>(nest.data[0]) + offset[0];
         const T *a = static_cast<const T*>(nest.data[1]) + offset[1], *b = static_cast<const T*>(nest.data[2]) + offset[2];
-        if (sa == 1 && sb == 1) along<T>(n, y, f, a, b);
-        else if (sa == 1 && sb == 0) for (int64_t i = 0; i < n; ++i) y[i] = f(a[i], *b);
-        else if (sa == 0 && sb == 1) for (int64_t i = 0; i < n; ++i) y[i] = f(*a, b[i]);
+        const auto with_b = [=, number = *b](auto x) { return f(x, like(number, x)); };
+        const auto with_a = [=, number = *a](auto x) { return f(like(number, x), x); };
+        if (sa == 1 && sb == 1) along<F, T>(n, large, y, f, a, b);
+        else if (sa == 1 && sb == 0) along<F, T>(n, large, y, with_b, a);
+        else if (sa == 0 && sb == 1) along<F, T>(n, large, y, with_a, b);
         else for (int64_t i = 0; i < n; ++i) y[i] = f(a[i * sa], b[i * sb]);
     });
 }
@@ -113,6 +139,10 @@ PAIR(Add, a + b);
 PAIR(Sub, a - b);
 PAIR(Mul, a * b);
 PAIR(Div, a / b);
+template <> constexpr bool is_simple<Add> = true;
+template <> constexpr bool is_simple<Sub> = true;
+template <> constexpr bool is_simple<Mul> = true;
+template <> constexpr bool is_simple<Div> = true;
 PAIR(Maximum, larger_of(a, b));
 PAIR(Minimum, smaller_of(a, b));
 PAIR(Eq, a == b);

@@ -61,6 +61,24 @@ template <> struct vec<double> {
 
 template <class T> ALWAYS_INLINE typename vec<T>::type load(const T* p) { return *reinterpret_cast<const typename vec<T>::loose*>(p); }
 template <class T> ALWAYS_INLINE void store(T* p, typename vec<T>::type v) { *reinterpret_cast<typename vec<T>::loose*>(p) = v; }
+// Past the caches, which then need not read first what is overwritten: for results larger than they are. p on a vector's boundary; `streamed` ends it.
+ALWAYS_INLINE void stream(float* p, typename vec<float>::type v) {
+#if !defined(__x86_64__) || defined(__clang__)
+    store(p, v);
+#elif MINIDL_VECTOR_BYTES == 64
+    __builtin_ia32_movntps512(p, v);
+#elif MINIDL_VECTOR_BYTES == 32
+    __builtin_ia32_movntps256(p, v);
+#else
+    __builtin_ia32_movntps(p, v);
+#endif
+}
+ALWAYS_INLINE void stream(double* p, typename vec<double>::type v) { stream(reinterpret_cast<float*>(p), (typename vec<float>::type)v); }
+ALWAYS_INLINE void streamed() {   // before another thread may read it
+#if defined(__x86_64__)
+    __builtin_ia32_sfence();
+#endif
+}
 template <class T> ALWAYS_INLINE typename vec<T>::type splat(T x) { return x - typename vec<T>::type{}; }   // x - 0 keeps -0
 
 // `count` < L numbers, by halves.

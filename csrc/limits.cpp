@@ -38,22 +38,6 @@ double multiply_add(int64_t rounds, int64_t tasks, float* sink) {
     return 2.0 * L * CHAINS * static_cast<double>(rounds) * static_cast<double>(tasks);
 }
 
-ALWAYS_INLINE void put(float* p, V v, bool streaming) {
-#if defined(__x86_64__) && !defined(__clang__)
-    if (streaming) {
-#if MINIDL_VECTOR_BYTES == 64
-        __builtin_ia32_movntps512(p, v);
-#elif MINIDL_VECTOR_BYTES == 32
-        __builtin_ia32_movntps256(p, v);
-#else
-        __builtin_ia32_movntps(p, v);
-#endif
-        return;
-    }
-#endif
-    store(p, v);
-}
-
 // Sizes are whole numbers of vectors and arrays lie on vector boundaries: the binding sees to it.
 void read(const float* a, int64_t size, float* sink) {
     parallel_for(size, GRAIN, [=](int64_t begin, int64_t end) {
@@ -67,16 +51,22 @@ void read(const float* a, int64_t size, float* sink) {
 
 void copy(const float* a, float* c, int64_t size, bool streaming) {
     parallel_for(size, GRAIN, [=](int64_t begin, int64_t end) {
-        if (streaming) for (int64_t i = begin; i < end; i += L) put(c + i, load(a + i), true);
-        else for (int64_t i = begin; i < end; i += L) put(c + i, load(a + i), false);
+        if (!streaming) for (int64_t i = begin; i < end; i += L) store(c + i, load(a + i));
+        else {
+            for (int64_t i = begin; i < end; i += L) stream(c + i, load(a + i));
+            streamed();
+        }
     });
 }
 
 void triad(const float* a, const float* b, float* c, int64_t size, bool streaming) {
     parallel_for(size, GRAIN, [=](int64_t begin, int64_t end) {
         const V s = splat(3.0f);
-        if (streaming) for (int64_t i = begin; i < end; i += L) put(c + i, load(a + i) + s * load(b + i), true);
-        else for (int64_t i = begin; i < end; i += L) put(c + i, load(a + i) + s * load(b + i), false);
+        if (!streaming) for (int64_t i = begin; i < end; i += L) store(c + i, load(a + i) + s * load(b + i));
+        else {
+            for (int64_t i = begin; i < end; i += L) stream(c + i, load(a + i) + s * load(b + i));
+            streamed();
+        }
     });
 }
 

@@ -4,6 +4,7 @@
 #
 #     tests/sanitize.sh                 with python3, or PYTHON=/path/to/python (setuptools, numpy, pybind11, pytest and hypothesis installed)
 #     tests/sanitize.sh -k convolution  arguments go to pytest
+#     tests/sanitize.sh thread          ThreadSanitizer instead: any two threads that touch one place without order
 #
 # All instruction sets that the machine has are run: the tests start themselves again with MINIDL_ISA.
 set -euo pipefail
@@ -23,14 +24,23 @@ rm -f minidl/*.so
 
 # -O1: the checks dominate the time, and lines in reports stay readable. Vectors at odd addresses are meant (loads say so by their type).
 started=$SECONDS
-CXXFLAGS="-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" LDFLAGS="-fsanitize=address,undefined" \
+flags="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" libraries="libasan.so libubsan.so"
+tests="tests/test_native*.py tests/test_ladders.py tests/test_attention.py"
+if [ "${1:-}" = thread ]; then
+  shift
+  flags="-fsanitize=thread" libraries="libtsan.so" tests="tests/test_native.py tests/test_native_steps.py"
+fi
+CXXFLAGS="-O1 -g1 $flags" LDFLAGS="$flags" \
   MINIDL_BUILD_STRICT=1 "$python" setup.py -q build_ext --inplace > build.log 2>&1 || { tail -30 build.log; exit 1; }
 echo "built in $((SECONDS - started)) s"
 
 # Python itself was not built with the sanitizer, so its library comes first; Python's own leaks are not ours.
 compiler=${CXX:-g++}
-export LD_PRELOAD="$($compiler -print-file-name=libasan.so) $($compiler -print-file-name=libubsan.so)"
+LD_PRELOAD=""
+for library in $libraries; do LD_PRELOAD+=" $($compiler -print-file-name="$library")"; done
+export LD_PRELOAD TSAN_OPTIONS="exitcode=66 report_signal_unsafe=0 die_after_fork=0"
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 export OPENBLAS_NUM_THREADS=1 MINIDL_NUM_THREADS=3 PYTHONPATH=$work
-"$python" -m pytest -q -p no:cacheprovider --timeout=600 tests/test_native*.py tests/test_ladders.py tests/test_attention.py "$@"
+# shellcheck disable=SC2086  # the names are several
+"$python" -m pytest -q -p no:cacheprovider --timeout=900 $tests "$@"
 echo "sanitizers: no errors, $((SECONDS - started)) s"

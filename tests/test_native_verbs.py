@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from native_checks import DTYPES, Array, check, layouts, numbers, resolution
 
-from minidl.kernels import native
+from minidl.kernels import native, reference
 
 # ---------------------------------------------------------------------------------------------- elementwise
 
@@ -95,6 +96,17 @@ def test_binary(verb: str, dtype: type) -> None:
         a, b = numbers(s, dtype, 4, True), numbers(t, dtype, 5, True)
         check(verb, a, b)
         check(verb, b, a)
+
+
+def test_results_larger_than_the_caches() -> None:
+    x = numbers((2**23 + 5,), np.float32)
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        ("add", (x, x[::-1])), ("sub", (x, x)), ("mul", (x, 3.0)), ("div", (1.0, x)), ("relu", (x,)), ("neg", (x,)),
+    ]  # fmt: skip
+    for verb, args in calls:
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(getattr(native, verb)(*args), getattr(reference, verb)(*args), err_msg=verb)
+    np.testing.assert_array_equal(native.exp(x), np.concatenate([native.exp(part) for part in np.array_split(x, 7)]))
 
 
 def test_operands_that_the_reference_takes() -> None:

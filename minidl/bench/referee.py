@@ -17,9 +17,11 @@ from typing import Any
 import minidl
 from minidl.bench.workload import Workload
 
-__all__ = ["HEAP", "Effort", "Referee", "Row", "Timing", "environment"]
+__all__ = ["HEAP", "SAME_MINIDL", "Effort", "Referee", "Row", "Timing", "environment"]
 
 PINS = ("OPENBLAS_", "MKL_", "OMP_", "GOMP_", "KMP_", "DNNL_", "ONEDNN_", "BLIS_", "XLA_FLAGS", "ATEN_CPU_CAPABILITY")
+# A process started anew looks into the current folder first, where another minidl may lie than the one that runs here.
+SAME_MINIDL = f"import sys; sys.path[0] = {str(Path(__file__).resolve().parents[2])!r}"
 PATIENCE = 300.0  # seconds: a worker that has no answer by then is ended
 HEAP = {  # memory that was freed is kept and used again, so that no library pays for new pages
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
@@ -83,8 +85,9 @@ class Process:
     def __init__(self, name: str, place: str, threads: int, log: Path) -> None:
         self.name, self.log = name, log
         with log.open("wb") as errors:
+            code = f"{SAME_MINIDL}; from minidl.bench.worker import main; main()"
             self.child = subprocess.Popen(
-                [sys.executable, "-m", "minidl.bench.worker", place, str(threads)],
+                [sys.executable, "-c", code, place, str(threads)],
                 env=environment(threads)[0], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
             )  # fmt: skip
 

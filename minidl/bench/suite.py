@@ -11,7 +11,7 @@ from typing import Any
 
 from minidl.bench import kernels, overhead, steps
 from minidl.bench.libraries import LIBRARIES, PACKAGES, PEERS
-from minidl.bench.referee import FULL, HEAP, QUICK, Effort, Referee, Row, environment, timing
+from minidl.bench.referee import FULL, HEAP, QUICK, SAME_MINIDL, Effort, Referee, Row, environment, timing
 from minidl.bench.results import (
     Verdict,
     family_table,
@@ -223,8 +223,9 @@ def time_imports(names: Sequence[str], rounds: int) -> Row:
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds + 1):
         for name in names:
-            code = f"import time; t = time.perf_counter(); import {PACKAGES[name]}; print(time.perf_counter() - t)"
-            found = subprocess.run([sys.executable, "-c", code], env=environment(1)[0], capture_output=True, text=True)
+            watch = f"import time; t = time.perf_counter(); import {PACKAGES[name]}; print(time.perf_counter() - t)"
+            command = [sys.executable, "-c", f"{SAME_MINIDL}; {watch}"]
+            found = subprocess.run(command, env=environment(1)[0], capture_output=True, text=True)
             if found.returncode:
                 row.refused[name] = (found.stderr.strip().splitlines() or ["it fails"])[-1]
             elif turn:  # the first reads the files from the disk
