@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl.bench import kernels, overhead, results, script, steps, suite
+from minidl.bench import kernels, overhead, reasons, results, script, steps, suite
 from minidl.bench.libraries import LIBRARIES
 from minidl.bench.libraries.exact import Exact
 from minidl.bench.libraries.tensors import Minidl
@@ -286,3 +288,24 @@ def test_text_goes_between_its_markers(tmp_path: Path) -> None:
     assert file.read_text() == "above\n<!-- steps:begin -->\nnew\n<!-- steps:end -->\nbelow\n"
     with pytest.raises(ValueError, match="README.md has no place for kernels"):
         between_markers(file, "kernels", "new")
+
+
+@pytest.mark.skipif(not native.available, reason="native code was not built here")
+def test_a_breakdown_tells_verbs_and_python() -> None:
+    script = HERE.parent / "benchmarks" / "breakdown.py"
+    same = {**os.environ, "PYTHONPATH": str(Path(minidl.__file__).parents[1])}
+
+    def told(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, env=same)
+
+    row = told("a + b, recorded", "--threads", "1")
+    assert row.returncode == 0, row.stderr
+    assert "| add 4 4 | 1 |" in row.stdout and "| Python |" in row.stdout
+    unknown = told("no such row")
+    assert unknown.returncode == 1 and "no row of the benchmarks is named like 'no such row'" in unknown.stdout
+
+
+def test_reasons_fit_rows() -> None:
+    names = {f"{row.family}: {row.name}" for row in [*kernels.workloads(), *steps.workloads(), *overhead.workloads()]}
+    for pattern, _ in reasons.REASONS:
+        assert any(re.match(pattern, name) for name in names), pattern

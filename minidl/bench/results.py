@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from math import exp, log
 from typing import Any
 
+from minidl.bench.reasons import reason
 from minidl.bench.referee import Row
 from minidl.bench.report import table
 from minidl.bench.workload import Goal
@@ -156,9 +157,10 @@ def short_title(title: str) -> str:
 
 
 def missed_table(found: Sequence[Verdict]) -> str:
-    """All missed goals, the worst first."""
+    """All missed goals, the worst first, and why."""
     worst = sorted((v for v in found if v.score < 1), key=lambda v: v.score)
-    return table(["missed", "by", "reached"], [[v.row, f"{100 * (1 - v.score):.0f} %", v] for v in worst])
+    lines = [[v.row, f"{100 * (1 - v.score):.0f} %", v, reason(v.row)] for v in worst]
+    return table(["missed", "by", "reached", "why"], lines)
 
 
 def row_json(row: Row) -> dict[str, Any]:
