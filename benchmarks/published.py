@@ -185,7 +185,9 @@ def table(results: dict[str, Any]) -> str:
     lines = ["| MNIST test error | published | minidl, median of three seeds | loss |", "|---|---|---|---|"]
     for row in results["published"]:
         spread = f"{row['median']:.2f} % ({min(row['test_errors']):.2f} to {max(row['test_errors']):.2f})"
-        lines.append(f"| {row['name']} | {row['published']:g} % ({row['source']}) | {spread} | {row['loss']} |")
+        smoothing = row["chosen"].get("smoothing", 0.0)
+        loss = row["loss"] + (f", labels smoothed by {smoothing:g}" if smoothing else "")
+        lines.append(f"| {row['name']} | {row['published']:g} % ({row['source']}) | {spread} | {loss} |")
     lines += ["", "| command | test accuracy | time |", "|---|---|---|"]
     for row in results["commands"]:
         lines.append(
