@@ -104,6 +104,7 @@ MAP(Sigmoid, SMALL_GRAIN, sigmoid(x));
 MAP(Erf, SMALL_GRAIN, ISA::erf(x));
 MAP(Silu, SMALL_GRAIN, x * sigmoid(x));
 MAP(Gelu, SMALL_GRAIN, gelu(x));
+template <> constexpr bool is_long<Gelu> = false;   // the compiler's own loop is faster by a tenth
 MAP(GeluTanh, SMALL_GRAIN, gelu_tanh(x));
 #undef MAP
 
@@ -159,6 +160,7 @@ PAIR_OF(TanhGradient, GRAIN, g, y, g * (1 - y * y));
 PAIR_OF(SigmoidGradient, GRAIN, g, y, g * y * (1 - y));
 PAIR_OF(SiluGradient, SMALL_GRAIN, g, x, g * silu_slope(x));
 PAIR_OF(GeluGradient, SMALL_GRAIN, g, x, g * gelu_slope(x));
+template <> constexpr bool is_long<GeluGradient> = false;
 PAIR_OF(GeluTanhGradient, SMALL_GRAIN, g, x, g * gelu_tanh_slope(x));
 #undef PAIR_OF
 

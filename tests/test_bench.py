@@ -170,9 +170,13 @@ def test_a_script_ends_in_a_sentence_too(tmp_path: Path, capsys: pytest.CaptureF
 def test_the_readme_gets_tables_and_pictures() -> None:
     found = suite.Results(2, ["torch"], [row_with((Goal("torch", 2.0),), minidl=1.0, torch=3.0)], removed=["MKL_X"])
     found.about = {"minidl": {}, "torch": {}}
-    text = script.readme_text("kernels", found, [Path("benchmarks/results/roofline.png")])
+    text, rest = script.readme_text("kernels", found, [Path("benchmarks/results/roofline.png")])
     assert "| a row | 1.00 s ± 1 % | 8.00 GFLOP/s | 80 % | 3.00 | met |" in text and "MKL_X" in text
-    assert "(benchmarks/results/roofline.png)" in text
+    assert "(benchmarks/results/roofline.png)" in text and rest == ""
+    found.rows = [row_with((Goal("torch", 4.0),), minidl=1.0, torch=3.0)] * 21
+    text, rest = script.readme_text("kernels", found, [])
+    assert "21 of 21 goals are missed" in text and "(benchmarks/results/kernels.md)" in text and "| a row |" not in text
+    assert "| a row | 1.00 s" in rest and "| why |" in rest
 
 
 def test_the_functions_name_what_they_do_not_know() -> None:

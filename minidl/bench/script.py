@@ -42,27 +42,33 @@ def main(part: str, description: str, results_folder: Path, arguments: Sequence[
     if options.readme:
         readme = results_folder.parent.parent / "README.md"
         shown = [picture.relative_to(readme.parent) for picture in pictures]
-        between_markers(readme, part, readme_text(part, results, shown))
+        text, rest = readme_text(part, results, shown)
+        if rest:
+            (results_folder / f"{part}.md").write_text(rest + "\n", encoding="utf-8")
+        between_markers(readme, part, text)
     return 0
 
 
-def readme_text(part: str, results: Results, pictures: Sequence[Path]) -> str:
-    """Machine and conditions, the summary, the pictures, and every table folded away."""
+def readme_text(part: str, results: Results, pictures: Sequence[Path]) -> tuple[str, str]:
+    """Machine and conditions, the summary and the pictures; and, of many rows, what goes into a file of its own."""
     families, columns = PARTS[part].FAMILIES, results.columns()
     text = [caption(), results.conditions()]
     found = [(title, results.of(family)) for family, title in families.items()]
     tables = [f"{title}\n\n{family_table(rows, columns)}" for title, rows in found if rows]
     if results.limits:
         text.append(limits_table(results.limits))
-    alt = {"roofline": "The kernels under the machine's limits", "sizes": "Matrix products over their sizes"}
+    alt = {
+        "roofline": "The kernels under the machine's limits",
+        "sizes": "Matrix products over their sizes",
+        "ladders": "The ladders, rung by rung",
+    }
     images = [f"![{alt.get(p.stem, 'Ratios to each peer, row by row')}]({p.as_posix()})" for p in pictures]
     if len(results.rows) > 20:
         text += [summary_table(results.rows, columns, families), *images]
         missed = [v for v in results.verdicts() if v.score < 1]
-        if missed:
-            text.append(f"{len(missed)} of {len(results.verdicts())} goals are missed:\n\n{missed_table(missed)}")
-        every = "\n\n".join(tables)
-        text.append(f"<details><summary>Every row</summary>\n\n{every}\n\n</details>")
-    else:
-        text += [*tables, *images]
-    return "\n\n".join(text)
+        count = f"{len(missed)} of {len(results.verdicts())} goals are missed"
+        file = f"benchmarks/results/{part}.md"
+        text.append(f"Every row: [{file}]({file}). {count}; it says by how much, and why.")
+        rest = [*text[:2], f"{count}, the worst first:\n\n{missed_table(missed)}", *tables]
+        return "\n\n".join(text), "\n\n".join(rest)
+    return "\n\n".join([*text, *tables, *images]), ""
