@@ -97,7 +97,7 @@ template <class V> ALWAYS_INLINE V clip(V x, number<V> low, number<V> high) {
     return x < low ? all<V>(low) : x;
 }
 #if defined(__AVX512F__)
-// One instruction each, that the compiler does not find by itself: a third less time for exp. (The forms with a mask: GCC 12 warns in the others.)
+// One instruction each, that the compiler does not find by itself: a dozen fewer in exp's loop. (The forms with a mask: GCC 12 warns in the others.)
 ALWAYS_INLINE vec<float>::type times_power(vec<float>::type y, const Reduced<vec<float>::type>& a) { return _mm512_maskz_scalef_ps(0xffff, y, a.whole); }
 ALWAYS_INLINE vec<double>::type times_power(vec<double>::type y, const Reduced<vec<double>::type>& a) { return _mm512_maskz_scalef_pd(0xff, y, a.whole); }
 ALWAYS_INLINE vec<float>::type times_normal_power(vec<float>::type y, const Reduced<vec<float>::type>& a) { return times_power(y, a); }
