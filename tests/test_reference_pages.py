@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from api_names import NAMES_NOT_YET
 
 from minidl import losses, nn, ops, optim, penalties
 from minidl.cli import main
@@ -24,6 +25,7 @@ from minidl.optim import lr_scheduler
 ENTRIES = catalogue()
 NO_FORMULA = {
     "Sequential": "its result is that of the modules in it, one after the other",
+    "TransformerEncoder": "its result is that of the layers in it, one after the other",
     "ModuleDict": "holds modules and computes nothing",
     "ModuleList": "holds modules and computes nothing",
     "SequentialLR": "its rate is that of the schedules in it, one after the other",
@@ -56,7 +58,8 @@ def test_every_name_has_its_formula(entry: Entry) -> None:
 
 
 def test_every_reason_belongs_to_a_name() -> None:
-    assert set(NO_FORMULA) <= public()
+    awaited = {path.rpartition(".")[2] for path in NAMES_NOT_YET}
+    assert set(NO_FORMULA) <= public() | awaited
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
@@ -183,7 +186,9 @@ def check(element: ET.Element, text: str) -> None:
         check(child, text)
 
 
-@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry.lines], ids=lambda entry: entry.name)
+@pytest.mark.parametrize(
+    "entry", [entry for entry in ENTRIES if entry.name not in NO_FORMULA], ids=lambda entry: entry.name
+)
 def test_the_mathematics_is_well_formed(entry: Entry) -> None:
     whole = ET.fromstring(mathml(entry.lines))
     check(whole, entry.name)
