@@ -7,6 +7,7 @@ import sys
 import threading
 import tracemalloc
 import weakref
+from typing import Any
 from collections.abc import Iterator
 
 import numpy as np
