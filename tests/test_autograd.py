@@ -7,8 +7,8 @@ import sys
 import threading
 import tracemalloc
 import weakref
-from typing import Any
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
