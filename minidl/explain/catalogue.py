@@ -42,9 +42,10 @@ class Entry:
     @cached_property
     def operations(self) -> dict[str, list[Formula]]:
         """The formulas of the operations that a layer hands its input to, by name: written there, and only there."""
-        stated = {line.target for line in self.own}
+        if any(line.target == "Y" or line.sign == "←" for line in self.own):  # its docstring says it all
+            return {}
         found = {operation.__name__: formulas(operation) for operation in _operations(self.owner)}
-        return {name: lines for name, lines in found.items() if lines and lines[0].target not in stated}
+        return {name: lines for name, lines in found.items() if lines}
 
     @cached_property
     def lines(self) -> list[Formula]:
