@@ -36,7 +36,7 @@ def public() -> set[str]:
     """The names that the modules offer: functions and classes, without the bases."""
     names = {
         name
-        for module in (ops, losses, nn, optim, lr_scheduler, penalties)
+        for module in (ops, losses, nn, nn.init, optim, lr_scheduler, penalties)
         for name in module.__all__
         if inspect.isfunction(getattr(module, name)) or inspect.isclass(getattr(module, name))
     }
@@ -204,6 +204,12 @@ def inside(line: str) -> str:
     return re.sub(r"<mo>&#x2062;</mo>|<mspace[^>]*></mspace>", "", right)
 
 
+NORMAL = (
+    '<mrow><mi>N</mi><mo>&#x2061;</mo><mrow><mo form="prefix" fence="true" stretchy="true">(</mo><mn>0</mn>'
+    '<mo separator="true">,</mo><mn>1</mn><mo form="postfix" fence="true" stretchy="true">)</mo></mrow></mrow>'
+)
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -213,6 +219,7 @@ def inside(line: str) -> str:
         ("Y = sqrt(β1**t)", "<msqrt><msup><msub><mi>β</mi><mn>1</mn></msub><mi>t</mi></msup></msqrt>"),
         ("Y = σ²[c]", "<msubsup><mi>σ</mi><mi>c</mi><mn>2</mn></msubsup>"),
         ("Y = m̂", '<mover accent="true"><mi>m</mi><mo stretchy="false">^</mo></mover>'),
+        ("W ~ N(0, 1)", NORMAL),
         ("Y = 1e-5", "<msup><mn>10</mn><mrow><mo>−</mo><mn>5</mn></mrow></msup>"),
         (
             "Y = Σ[j] a * b",

@@ -55,7 +55,7 @@ def nearest(name: str, entries: list[Entry]) -> str:
         spelled.setdefault(spoken(entry.name), []).append(entry.name)
     given = spoken(name.rpartition(".")[2])
     near = [key for key in spelled if len(given) > 2 and given in key]
-    near = near or difflib.get_close_matches(given, spelled, 3, 0.6)
+    near = near or difflib.get_close_matches(given, spelled, 3, 0.7)
     if not near:
         return "minidl formulas without a name prints all that there are"
     return f"did you mean {' or '.join(name for key in near[:3] for name in spelled[key])}?"

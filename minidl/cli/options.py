@@ -187,7 +187,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     formulas = commands.add_parser(
         "formulas",
         help="print every formula, and where its code is",
-        description="Print operations, losses, layers, optimizers, schedules and penalties: formula, file and line.",
+        description="Print operations, losses, layers, optimizers, schedules, penalties: formula, file and line.",
         epilog=FORMULAS_EXAMPLES,
     )
     formulas.add_argument(

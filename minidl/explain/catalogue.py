@@ -1,4 +1,4 @@
-"""Every public operation, loss, layer, optimizer, schedule and penalty, with its formula and its place, by family."""
+"""Every public operation, loss, layer, optimizer, schedule, penalty and initial value: formula and place, by family."""
 
 from __future__ import annotations
 
@@ -75,6 +75,7 @@ def catalogue() -> list[Entry]:
         *_of("Optimizers", optim, optim.__all__),
         *_of("Schedules", lr_scheduler, lr_scheduler.__all__),
         *_of("Penalties", penalties, penalties.__all__),
+        *_of("Initial values", nn.init, nn.init.__all__),
     ]
     kinds = list(dict.fromkeys(entry.family.split(":")[0] for entry in entries))
 

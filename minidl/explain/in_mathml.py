@@ -11,6 +11,7 @@ from .plain import text
 
 _REDUCE = {"Σ": "∑", "Π": "∏", "argmax": "arg max", "argmin": "arg min"}
 _ACCENTS = {"hat": "^", "tilde": "~", "bar": "¯", "dot": "˙"}
+_SIGNS = {"-": "−", "~": "∼"}
 _TIMES = "<mo>&#x2062;</mo>"  # the sign that is meant and not seen, for screen readers
 
 _WIDTH = 66  # signs of a docstring's line that fit into a row
@@ -69,7 +70,7 @@ class _MathML(Notation):
         return self.tree(tree, place), len(text(tree))
 
     def sign(self, sign: str) -> str:
-        return f"<mo>{escape(_minus(sign))}</mo>"
+        return f"<mo>{escape(_SIGNS.get(sign, sign))}</mo>"
 
     def number(self, digits: str, exponent: str) -> str:
         if not exponent:
@@ -110,7 +111,7 @@ class _MathML(Notation):
         )
 
     def prefixed(self, sign: str, inside: str) -> str:
-        return f'<mrow><mo form="prefix">{_minus(sign)}</mo>{inside}</mrow>'
+        return f'<mrow><mo form="prefix">{_SIGNS.get(sign, sign)}</mo>{inside}</mrow>'
 
     def product(self, left: str, right: str, dot: bool) -> str:
         return f"<mrow>{left}{'<mo>·</mo>' if dot else _TIMES + _space(0.17)}{right}</mrow>"
@@ -171,10 +172,6 @@ def _space(width: float) -> str:
 
 def _comma(space: bool) -> str:
     return '<mo separator="true">,</mo>' if space else '<mo separator="true" lspace="0" rspace="0.1em">,</mo>'
-
-
-def _minus(sign: str) -> str:
-    return "−" if sign == "-" else sign
 
 
 _MATHML = _MathML()

@@ -13,7 +13,7 @@ _LETTERS = (
     "Φ:Phi Ψ:Psi Ω:Omega ℓ:ell ∞:infty"
 )
 _GREEK = dict(letter.split(":") for letter in _LETTERS.split())
-_SIGNS = {"≠": r"\neq", "≤": r"\leq", "≥": r"\geq", "←": r"\leftarrow", "mod": r"\bmod"}
+_SIGNS = {"≠": r"\neq", "≤": r"\leq", "≥": r"\geq", "←": r"\leftarrow", "~": r"\sim", "mod": r"\bmod"}
 _FENCES = {"⌊": r"\lfloor ", "⌋": r"\rfloor", "⌈": r"\lceil ", "⌉": r"\rceil"}
 _REDUCE = {"Σ": r"\sum", "Π": r"\prod", "max": r"\max", "min": r"\min", "mean": r"\operatorname*{mean}"}
 _REDUCE |= {"argmax": r"\operatorname*{arg\,max}", "argmin": r"\operatorname*{arg\,min}"}

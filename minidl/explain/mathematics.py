@@ -70,7 +70,7 @@ class Notation(ABC):
         """Left side, sign and right side of a line."""
         line = parse(line) if isinstance(line, str) else line
         items: tuple[Tree, ...] = tuple(("...",) if name == "..." else ("name", name) for name in line.indices or ())
-        return self._subscripted(line.target, items), self.sign("=" if line.sign == "=" else "←"), self.tree(line.tree)
+        return self._subscripted(line.target, items), self.sign(line.sign), self.tree(line.tree)
 
     def tree(self, tree: Tree, place: int = LOOSE) -> str:
         """An expression, in parentheses where its place asks for a tighter one."""
@@ -81,7 +81,7 @@ class Notation(ABC):
 
     @abstractmethod
     def sign(self, sign: str) -> str:
-        """= ≠ < ≤ > ≥ ← + - and mod"""
+        """= ≠ < ≤ > ≥ ← ~ + - and mod"""
 
     @abstractmethod
     def number(self, digits: str, exponent: str) -> str:
