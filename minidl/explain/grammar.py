@@ -95,7 +95,7 @@ def parse(line: str, where: str = "formula") -> Formula:
     match = TARGET.fullmatch(line)
     if not match:
         raise FormulaError(
-            f"{where}: `{line}` is no formula; write `target = expression`, or with `←` an update, with `~` a distribution"
+            f"{where}: `{line}` is no formula; write `target = expression`; ← is an update, ~ a distribution"
         )
     target, indices, sign, body = match.groups()
     names = None if indices is None else tuple(name.strip() for name in indices.split(",") if name.strip())
