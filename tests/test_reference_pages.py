@@ -18,6 +18,7 @@ from api_names import NAMES_NOT_YET
 from minidl import losses, nn, ops, optim, penalties
 from minidl.cli import main
 from minidl.cli.formulas import wrapped
+from minidl.explain import in_mathml
 from minidl.explain.catalogue import BASES, Entry, catalogue
 from minidl.explain.in_mathml import mathml
 from minidl.optim import lr_scheduler
@@ -236,16 +237,27 @@ def test_mathml(line: str, expected: str) -> None:
     assert inside(line) == expected
 
 
+def said(element: ET.Element) -> str:
+    """What is to be read, without the signs of multiplication."""
+    return re.sub(r"[·\u2062\s]", "", "".join(element.itertext()))
+
+
+@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry.name not in NO_FORMULA], ids=lambda e: e.name)
+def test_a_line_over_several_rows_says_the_same(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = [ET.fromstring(mathml(line)) for line in entry.lines]
+    monkeypatch.setattr(in_mathml, "_WIDTH", 10_000)
+    whole = [ET.fromstring(mathml(line)) for line in entry.lines]
+    assert [said(one) for one in broken] == [said(one) for one in whole]
+    assert all(len(one[0]) == 1 for one in whole)
+
+
 def test_a_long_line_goes_on_in_the_next_row() -> None:
-    factors = " * ".join(f"[i{n} < size{n} + padding{n}]" for n in range(5))
-    table = ET.fromstring(mathml(f"Y = Σ[j] x - {factors}"))[0]
+    line = f"Y = Σ[j] -a * ({' + '.join(f'factor{n} * term{n}' for n in range(8))}) * (b - -c)"
+    table = ET.fromstring(mathml(line))[0]
     rows = list(table)
-    assert len(rows) > 1 and [len(row) for row in rows] == [3] * len(rows)
+    assert len(rows) > 2 and [len(row) for row in rows] == [3] * len(rows)
     assert all(not list(row[0]) and not list(row[1]) for row in rows[1:])
-    short = f"Y = {factors}"
-    one, several = "".join(ET.fromstring(mathml("Y = x"))[0][0][2].itertext()), mathml(short)
-    assert one == "x" and several.count("size") == mathml(short).count("padding")
-    assert len(list(ET.fromstring(several)[0])) > 1
+    assert said(table).startswith("Y=∑j−a(factor0term0+") and said(table).endswith("term7)(b−(−c))")
 
 
 # ---------------------------------------------------------------------------------------------------- page

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from .grammar import Formula, Tree, parse
-from .mathematics import LOOSE, PRODUCT, REDUCED, SUM, Notation, Symbol
+from .mathematics import ATOM, LOOSE, PRODUCT, REDUCED, SUM, Notation, Symbol
 from .plain import text
 
 _REDUCE = {"Σ": "∑", "Π": "∏", "argmax": "arg max", "argmin": "arg min"}
@@ -56,15 +56,25 @@ class _MathML(Notation):
         match tree:
             case ("binary", ("+" | "-") as sign, left, right):
                 before = self.parts(left) if left[:2] in (("binary", "+"), ("binary", "-")) else [self._one(left, SUM)]
-                return [*before, (self.row(self.sign(sign), self.tree(right, REDUCED)), len(text(right)) + 3)]
+                second, width = self._one(right, ATOM if right[0] == "negate" else REDUCED)
+                return [*before, (self.row(self.sign(sign), second), width + 3)]
             case ("binary", "*", left, right):
                 before = self.parts(left) if left[:2] == ("binary", "*") else [self._one(left, PRODUCT)]
-                return [*before, (self.row("<mo>·</mo>", self.tree(right, REDUCED)), len(text(right)) + 3)]
+                (first, width), *more = self._factor(right)
+                return [*before, (self.row("<mo>·</mo>", first), width + 3), *more]
             case ("reduce", kind, binders, body):
                 (first, width), *more = self.parts(body)
                 sum_of = self.reduction(kind, self.under(binders, body), first)
                 return [(sum_of, width + len(text(tree)) - len(text(body))), *more]
         return [self._one(tree, LOOSE)]
+
+    def _factor(self, tree: Tree) -> list[tuple[str, int]]:
+        """One part, or those of a long sum in parentheses."""
+        if tree[:2] not in (("binary", "+"), ("binary", "-")) or len(text(tree)) < _WIDTH:
+            return [self._one(tree, ATOM if tree[0] == "negate" else REDUCED)]
+        (first, width), *more = self.parts(tree)
+        *rest, (last, end) = more
+        return [(f'<mo stretchy="false">(</mo>{first}', width), *rest, (f'{last}<mo stretchy="false">)</mo>', end)]
 
     def _one(self, tree: Tree, place: int) -> tuple[str, int]:
         return self.tree(tree, place), len(text(tree))

@@ -46,7 +46,7 @@ mtd > mfrac { vertical-align: middle }
 .cases mtd { padding: .1em .6em .1em .1em }
 .typed { font-family: ui-monospace, monospace; font-size: .85em }
 @media (max-width: 40rem) { math { font-size: .9rem } }
-@media (min-width: 75rem) { .pair { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr) } }
+@media (min-width: 75rem) { .pair { grid-template-columns: minmax(0, 11fr) minmax(0, 10fr) } }
 @media print {
   :root { --ink: #000; --quiet: #444; --line: #bbb; --paper: #fff; --link: #000; color-scheme: light }
   body { padding: 0; max-width: none; font-size: 9pt }
