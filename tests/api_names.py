@@ -108,7 +108,7 @@ DOCSTRINGS_NOT_YET = """
     Tensor.__setitem__ nn.Module.parameters nn.Module.modules nn.Module.children nn.Module.buffers
 """.split()
 SIGNATURES_NOT_YET = """
-    randint bernoulli where softmax log_softmax broadcast_to Tensor.cuda Tensor.copy_
+    randint normal bernoulli where softmax log_softmax broadcast_to Tensor.cuda Tensor.copy_
     nn.MaxPool1d nn.MaxPool2d nn.AvgPool2d nn.Embedding nn.MultiheadAttention nn.Module.modules
     nn.Module.register_forward_hook nn.Module.state_dict nn.Module.load_state_dict nn.functional.dropout
     nn.functional.dropout2d nn.functional.relu nn.functional.leaky_relu nn.functional.elu nn.functional.silu

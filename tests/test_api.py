@@ -196,6 +196,7 @@ DEVIATIONS: dict[str, tuple[list[str], str]] = {
         "one bound is the upper one, two are both: None tells",
     ),
     "randperm": (["lacks requires_grad", "dtype=None, not int64"], "integers need no gradient; None is int64"),
+    "normal": (["has requires_grad"], "as every function that makes a tensor"),
     "bernoulli": (["generator=None, not required"], "None is the default generator"),
     "Generator": (["seed=0, not None", "device='cpu', not None"], "Generator(5) is a generator with its seed"),
     "max": (["lacks LongTensor"], "a type of the docstring"),

@@ -19,8 +19,8 @@ from .source import Source
 __all__ = ["Entry", "catalogue", "find", "spoken"]
 
 ORDER = """
-    elementwise reduce linalg shape index linear conv pool pooling normalize norm activation softmax
-    attention recurrent transformer noise dropout embedding container
+    arithmetic elementwise compare reduce linalg einsum shape index linear conv pool pooling normalize norm activation
+    softmax attention recurrent transformer noise dropout embedding distance container
 """.split()
 LOSSES = "Losses as layers"
 BASES = {"LRScheduler", "Module", "Optimizer", "Parameter", "Penalty"}  # what the others are made from
