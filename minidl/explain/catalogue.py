@@ -127,11 +127,15 @@ def _operations(layer: Any) -> Iterator[Any]:
     if "function" in vars(layer):  # a loss as a layer
         yield layer.function
         return
-    calls = [node.func for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(forward)))) if _is_call(node)]
+    tree = ast.parse(textwrap.dedent(inspect.getsource(forward)))
+    given_back = {id(part) for node in ast.walk(tree) if isinstance(node, ast.Return) for part in ast.walk(node)}
+    calls = [node.func for node in ast.walk(tree) if _is_call(node)]
     found = []
     for call in sorted(calls, key=lambda call: (call.lineno, call.col_offset)):
         operation = getattr(forward.__globals__.get(call.value.id), call.attr, None)
-        if inspect.isfunction(operation) and operation.__module__.startswith(("minidl.ops", "minidl.losses")):
+        if not inspect.isfunction(operation) or not operation.__module__.startswith(("minidl.ops", "minidl.losses")):
+            continue
+        if id(call) in given_back or operation.__module__ != "minidl.ops.shape":  # else it prepares for the others
             found.append(operation)
     yield from dict.fromkeys(found)
 
