@@ -282,6 +282,13 @@ template <class V> ALWAYS_INLINE V gelu_tanh_slope(V x) {
 template <class T> ALWAYS_INLINE T square_root(T x) { if constexpr (sizeof(T) == 4) return __builtin_sqrtf(x); else return __builtin_sqrt(x); }
 template <class V> ALWAYS_INLINE V larger_of(V a, V b) { return a > b ? a : a != a ? a : b; }   // NaN wins
 template <class V> ALWAYS_INLINE V smaller_of(V a, V b) { return a < b ? a : a != a ? a : b; }
+#if defined(__AVX512F__)
+// Of a NaN and a number these instructions take the second one: b's NaN comes through by itself.
+ALWAYS_INLINE vec<float>::type larger_of(vec<float>::type a, vec<float>::type b) { return a != a ? a : vec<float>::type(_mm512_maskz_max_ps(0xffff, a, b)); }
+ALWAYS_INLINE vec<double>::type larger_of(vec<double>::type a, vec<double>::type b) { return a != a ? a : vec<double>::type(_mm512_maskz_max_pd(0xff, a, b)); }
+ALWAYS_INLINE vec<float>::type smaller_of(vec<float>::type a, vec<float>::type b) { return a != a ? a : vec<float>::type(_mm512_maskz_min_ps(0xffff, a, b)); }
+ALWAYS_INLINE vec<double>::type smaller_of(vec<double>::type a, vec<double>::type b) { return a != a ? a : vec<double>::type(_mm512_maskz_min_pd(0xff, a, b)); }
+#endif
 
 }  // namespace
 }  // namespace minidl::ISA
