@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 
 from . import random
+from ._device import require_cpu
 from ._dtypes import as_dtype, category, float32, int64
-from ._tensor import Tensor, _array_of, _require_cpu, default_dtype
+from ._tensor import Tensor, _array_of, default_dtype
 from .ops._common import sizes_of
 from .random import Generator
 from .tape import wrap
 
 
 def _made(array: np.ndarray, requires_grad: bool, device: Any = None) -> Tensor:
-    _require_cpu(device)
+    require_cpu(device)
     x = wrap(array)
     return x.requires_grad_() if requires_grad else x
 
@@ -39,7 +40,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     if isinstance(data, Tensor):
         return data if dtype is None else data.to(dtype)
     if isinstance(data, np.ndarray) and (dtype is None or as_dtype(dtype) == data.dtype):
-        _require_cpu(device)
+        require_cpu(device)
         return from_numpy(data)
     return tensor(data, dtype, device)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..kernels import kernel
 from ..tape import record, record_fused
 from ._common import Number, broadcast, operands, tensor_of
-from .elementwise import add, mul
+from .arithmetic import add, mul
 from .shape import reshape, unsqueeze
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from .._dtypes import int64
 from ..kernels import kernel
 from ..tape import record, record_result, wrap
 from ._common import Dims, Number, cast, constant, dim_of, dims_of, floating, tensor_of
-from .elementwise import abs, maximum, minimum, pow, where
+from .arithmetic import pow
+from .elementwise import abs, maximum, minimum, where
 from .index import ValuesAndIndices, gather
 from .shape import broadcast_to, flip, permute, reshape
 
