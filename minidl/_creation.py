@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
@@ -58,14 +57,18 @@ def from_dlpack(source: Any) -> Tensor:
     return from_numpy(np.from_dlpack(source))
 
 
-def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros(
+    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor of zeros (float32 unless dtype says otherwise)."""
-    return _made(np.zeros(_sizes(size, "zeros"), _dtype(dtype)), requires_grad, device)
+    return _made(np.zeros(_sizes(sizes, "zeros", size), _dtype(dtype)), requires_grad, device)
 
 
-def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(
+    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor of ones."""
-    return _made(np.ones(_sizes(size, "ones"), _dtype(dtype)), requires_grad, device)
+    return _made(np.ones(_sizes(sizes, "ones", size), _dtype(dtype)), requires_grad, device)
 
 
 def full(size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -75,41 +78,86 @@ def full(size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requ
     return _made(np.full(_sizes((size,), "full"), value, wanted), requires_grad, device)
 
 
-def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(
+    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor whose elements are whatever the memory holds."""
-    return _made(np.empty(_sizes(size, "empty"), _dtype(dtype)), requires_grad, device)
+    return _made(np.empty(_sizes(sizes, "empty", size), _dtype(dtype)), requires_grad, device)
 
 
-def zeros_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    return zeros(x.shape, dtype=x.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
+def _like(name: str, input: Any) -> Tensor:
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{name}: expected a Tensor, got {type(input).__name__}; make one with minidl.tensor(...)")
+    return input
 
 
-def ones_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    return ones(x.shape, dtype=x.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
+def zeros_like(input: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros of input's shape and, unless dtype says otherwise, of its dtype."""
+    like = _like("zeros_like", input)
+    return zeros(like.shape, dtype=like.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
+
+
+def ones_like(input: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones of input's shape and dtype."""
+    like = _like("ones_like", input)
+    return ones(like.shape, dtype=like.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
 
 
 def full_like(
-    x: Tensor, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    input: Tensor, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    return full(x.shape, fill_value, x.dtype if dtype is None else dtype, device, requires_grad)
+    """fill_value in every element, of input's shape and dtype."""
+    like = _like("full_like", input)
+    return full(like.shape, fill_value, like.dtype if dtype is None else dtype, device, requires_grad)
 
 
-def empty_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    return empty(x.shape, dtype=x.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
+def empty_like(input: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Whatever the memory holds, of input's shape and dtype."""
+    like = _like("empty_like", input)
+    return empty(like.shape, dtype=like.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
 
 
 def rand_like(
-    x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Generator | None = None
+    input: Tensor,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
 ) -> Tensor:
-    dtype = x.dtype if dtype is None else dtype
-    return rand(x.shape, dtype=dtype, device=device, requires_grad=requires_grad, generator=generator)
+    """Random numbers, uniform in [0, 1), of input's shape and dtype."""
+    like = _like("rand_like", input)
+    dtype = like.dtype if dtype is None else dtype
+    return rand(like.shape, dtype=dtype, device=device, requires_grad=requires_grad, generator=generator)
 
 
 def randn_like(
-    x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Generator | None = None
+    input: Tensor,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
 ) -> Tensor:
-    dtype = x.dtype if dtype is None else dtype
-    return randn(x.shape, dtype=dtype, device=device, requires_grad=requires_grad, generator=generator)
+    """Standard normal random numbers of input's shape and dtype."""
+    like = _like("randn_like", input)
+    dtype = like.dtype if dtype is None else dtype
+    return randn(like.shape, dtype=dtype, device=device, requires_grad=requires_grad, generator=generator)
+
+
+def randint_like(
+    input: Tensor,
+    low: int,
+    high: int | None = None,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Random integers in [low, high), of input's shape and dtype; randint_like(input, high) begins at 0."""
+    like = _like("randint_like", input)
+    bounds = (0, low) if high is None else (low, high)
+    options = {"dtype": like.dtype if dtype is None else dtype, "device": device, "requires_grad": requires_grad}
+    return randint(*bounds, like.shape, generator=generator, **options)
 
 
 def eye(
@@ -179,21 +227,35 @@ def linspace(
 
 
 def rand(
-    *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Generator | None = None
+    *sizes: Any,
+    size: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Random numbers, uniform in [0, 1)."""
-    return _made(random.uniform(_sizes(size, "rand"), _floating(dtype, "rand"), generator), requires_grad, device)
+    u = random.uniform(_sizes(sizes, "rand", size), _floating(dtype, "rand"), generator)
+    return _made(u, requires_grad, device)
 
 
 def randn(
-    *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Generator | None = None
+    *sizes: Any,
+    size: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Random numbers from the standard normal distribution."""
-    return _made(random.normal(_sizes(size, "randn"), _floating(dtype, "randn"), generator), requires_grad, device)
+    z = random.normal(_sizes(sizes, "randn", size), _floating(dtype, "randn"), generator)
+    return _made(z, requires_grad, device)
 
 
 def randint(
     *args: Any,
+    low: int | None = None,
+    high: int | None = None,
     size: Any = None,
     dtype: Any = None,
     device: Any = None,
@@ -201,15 +263,16 @@ def randint(
     generator: Generator | None = None,
 ) -> Tensor:
     """randint(high, size) or randint(low, high, size): random integers in [low, high)."""
-    numbers = list(args) if size is None else [*args, size]
+    named = [value for value in (low, high, size) if value is not None]
+    numbers = [*args, *named] if low is None else [low, *args, *named[1:]]
     if len(numbers) == 2:
         numbers.insert(0, 0)
     if len(numbers) != 3:
-        raise TypeError("randint: expected (high, size) or (low, high, size)")
-    low, high = operator.index(numbers[0]), operator.index(numbers[1])
-    if low >= high:
-        raise ValueError(f"randint: low {low} must be below high {high}")
-    found = random.integers(low, high, _sizes((numbers[2],), "randint"), generator)
+        raise TypeError(f"randint: expected (high, size) or (low, high, size), got {len(numbers)} arguments")
+    first, end = sizes_of(tuple(numbers[:2]), "randint")
+    if first >= end:
+        raise ValueError(f"randint: low {first} must be below high {end}")
+    found = random.integers(first, end, _sizes((numbers[2],), "randint"), generator)
     return _made(found.astype(int64 if dtype is None else as_dtype(dtype), copy=False), requires_grad, device)
 
 
@@ -239,17 +302,27 @@ def normal(
     return randn(shape, dtype=dtype, device=device, generator=generator) * std + mean
 
 
-def bernoulli(p: Tensor, generator: Generator | None = None) -> Tensor:
-    """1 with the probability that each element of p says, else 0."""
-    if not category(p.dtype) == 2 or not ((p.array >= 0) & (p.array <= 1)).all():
-        raise ValueError("bernoulli: expected floating-point probabilities from 0 to 1")
-    return wrap((random.uniform(p.shape, np.dtype(np.float64), generator) < p.array).astype(p.dtype))
+def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
+    """1 with the probability that each element of input says, or with probability p, else 0."""
+    probabilities = _like("bernoulli", input) if p is None else full_like(input, p)
+    P = probabilities.array
+    if category(P.dtype) != 2 or not ((P >= 0) & (P <= 1)).all():
+        raise ValueError(f"bernoulli: expected probabilities from 0 to 1, got {P.dtype.name} {_range(P)}")
+    return wrap((random.uniform(P.shape, np.dtype(np.float64), generator) < P).astype(P.dtype))
+
+
+def _range(array: np.ndarray) -> str:
+    return f"from {array.min()} to {array.max()}" if array.size else "without elements"
 
 
 def multinomial(
-    weights: Tensor, num_samples: int, replacement: bool = False, generator: Generator | None = None
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
     """Indices (int64) drawn in proportion to weights of shape (C) or (N, C); without replacement each at most once."""
+    weights = _like("multinomial", input)
+    if category(weights.dtype) != 2:
+        raise TypeError(f"multinomial: weights must be floating point, got {weights.dtype.name}; convert with .float()")
+    (num_samples,) = _sizes((num_samples,), "multinomial")
     w = np.asarray(weights.array, np.float64)
     if w.ndim not in (1, 2) or w.shape[-1] == 0:
         raise ValueError(f"multinomial: expected weights of shape (C) or (N, C), got {w.shape}")
@@ -272,8 +345,13 @@ def multinomial(
     return wrap(found.astype(int64).reshape(*w.shape[:-1], num_samples))
 
 
-def _sizes(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
-    sizes = sizes_of(size, name)
+def _sizes(sizes: tuple[Any, ...], name: str, size: Any = None) -> tuple[int, ...]:
+    """The sizes one by one or as one tuple, or that of the keyword `size`."""
+    if size is not None:
+        if sizes:
+            raise TypeError(f"{name}: give the sizes once, by position or as size={size!r}")
+        sizes = (size,)
+    sizes = sizes_of(sizes, name)
     if any(n < 0 for n in sizes):
         raise ValueError(f"{name}: sizes must be 0 or more, got {sizes}")
     return sizes

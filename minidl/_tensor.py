@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from . import ops, tape
+from . import ops, random, tape
 from ._device import CPU, device, require_cpu
 from ._dtypes import DType, as_dtype, category, float32, float64, int64
 from ._inplace import InPlace
 from ._operators import Operations
 from ._printing import describe
+from ._size import Size
 from .tape import Node, Storage, clock, share, wrap
 
 _Device = device  # inside the class `device` is a property
@@ -51,8 +52,8 @@ class Tensor(InPlace, Operations):
     # ------------------------------------------------------------------------------------ what it is
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self.array.shape
+    def shape(self) -> Size:
+        return Size(self.array.shape)
 
     @property
     def ndim(self) -> int:
@@ -82,8 +83,10 @@ class Tensor(InPlace, Operations):
     def is_cuda(self) -> bool:
         return False
 
-    def size(self, dim: int | None = None) -> Any:
-        return self.array.shape if dim is None else self.array.shape[dim]
+    def size(self, dim: builtins.int | None = None) -> Any:
+        if dim is None:
+            return Size(self.array.shape)
+        return self.array.shape[ops._common.dim_of(dim, self.array.ndim, "size")]
 
     def dim(self) -> int:
         return self.array.ndim
@@ -94,6 +97,10 @@ class Tensor(InPlace, Operations):
         return self.array.size
 
     nelement = numel
+
+    def element_size(self) -> builtins.int:
+        """Bytes of one element."""
+        return self.array.itemsize
 
     def is_floating_point(self) -> bool:
         return category(self.array.dtype) == 2
@@ -330,6 +337,12 @@ class Tensor(InPlace, Operations):
     def int(self) -> Tensor:
         return self.to("int32")
 
+    def short(self) -> Tensor:
+        return self.to("int16")
+
+    def byte(self) -> Tensor:
+        return self.to("uint8")
+
     def bool(self) -> Tensor:
         return self.to("bool")
 
@@ -342,16 +355,52 @@ class Tensor(InPlace, Operations):
     def type_as(self, other: Tensor) -> Tensor:
         return self.to(other.dtype)
 
-    def new_tensor(self, data: Any) -> Tensor:
-        return wrap(np.array(data, self.array.dtype))
-
-    def new_zeros(
-        self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: builtins.bool = False
+    def new_tensor(
+        self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: builtins.bool = False
     ) -> Tensor:
+        """The data as a tensor of this one's dtype."""
         require_cpu(device)
         made = self.array.dtype if dtype is None else as_dtype(dtype)
-        zeros = wrap(np.zeros(ops._common.sizes_of(size, "new_zeros"), made))
-        return zeros.requires_grad_(requires_grad)
+        return wrap(np.array(_array_of(data, "new_tensor"), made)).requires_grad_(requires_grad)
+
+    def new_zeros(self, *sizes: Any, size: Any = None, **options: Any) -> Tensor:
+        """Zeros of this tensor's dtype; options: dtype, device, requires_grad."""
+        return self._new("zeros", sizes if size is None else (size,), options)
+
+    def new_ones(self, *sizes: Any, size: Any = None, **options: Any) -> Tensor:
+        """Ones of this tensor's dtype; options: dtype, device, requires_grad."""
+        return self._new("ones", sizes if size is None else (size,), options)
+
+    def new_empty(self, *sizes: Any, size: Any = None, **options: Any) -> Tensor:
+        """Whatever the memory holds, of this tensor's dtype; options: dtype, device, requires_grad."""
+        return self._new("empty", sizes if size is None else (size,), options)
+
+    def new_full(self, size: Any, fill_value: Any, **options: Any) -> Tensor:
+        """fill_value in every element, of this tensor's dtype; options: dtype, device, requires_grad."""
+        return self._new("full", (size, fill_value), options)
+
+    def _new(self, name: str, sizes: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+        from . import _creation  # which stands above this file
+
+        return getattr(_creation, name)(*sizes, **{"dtype": self.array.dtype, **options})
+
+    def bernoulli(self, p: builtins.float | None = None, *, generator: random.Generator | None = None) -> Tensor:
+        """1 with the probability that each element says, or with probability p, else 0."""
+        from ._creation import bernoulli
+
+        return bernoulli(self, p, generator=generator)
+
+    def multinomial(
+        self,
+        num_samples: builtins.int,
+        replacement: builtins.bool = False,
+        *,
+        generator: random.Generator | None = None,
+    ) -> Tensor:
+        """Indices drawn in proportion to this tensor's elements."""
+        from ._creation import multinomial
+
+        return multinomial(self, num_samples, replacement, generator=generator)
 
 
 class RemovableHook:

@@ -15,7 +15,7 @@ import minidl
 
 ROOT = Path(minidl.__file__).parent
 LAYERS = [  # from the bottom up: a module imports from its own layer or from those below
-    {"_dtypes", "_native", "_batch", "_matmul"},  # names and compiled code
+    {"_dtypes", "_size", "_native", "_batch", "_matmul"},  # names and compiled code
     {"kernels"},
     {"tape", "random"},
     {"ops"},

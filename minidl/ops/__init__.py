@@ -1,4 +1,8 @@
-"""Every differentiable operation, one file a family: formula, value and derivatives of each on one screen."""
+"""Every differentiable operation, one file a family: formula, value and derivatives of each on one screen.
+
+Parameters have PyTorch's names, so that exp(input=x) and add(input=a, other=b) are what they are there. Formulas speak of
+the one input as X and of two as A and B, and the first line of the code says so: a, b = operands(input, other, "add").
+"""
 
 from .activation import elu, gelu, hardtanh, leaky_relu, logsigmoid, relu, silu, softplus
 from .arithmetic import add, div, floor_divide, mul, pow, remainder, sub
@@ -23,6 +27,7 @@ from .compare import (
     ne,
 )
 from .conv import conv1d, conv2d, conv2d_input, conv2d_weight
+from .einsum import einsum
 from .elementwise import (
     abs,
     ceil,

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from .._tensor import Tensor
 
 
-def relu(x: Tensor) -> Tensor:
+def relu(input: Tensor) -> Tensor:
     """Y = maximum(X, 0)
 
     ∂L/∂X = where(X <= 0, 0, G)
 
     The derivative at 0 is 0 (Nair and Hinton 2010).
     """
-    x = tensor_of(x, "relu")
+    x = tensor_of(input, "relu")
     if x.array.dtype.kind == "b":
         raise TypeError("relu: bool tensors have no negative part; convert with .int() or .float()")
     return record_result(
@@ -32,35 +32,35 @@ def relu(x: Tensor) -> Tensor:
     )  # fmt: skip
 
 
-def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """Y = where(X > 0, X, negative_slope * X)
 
     ∂L/∂X = where(X > 0, G, negative_slope * G)
     """
-    x = floating(x, "leaky_relu")
+    x = floating(input, "leaky_relu")
     return where(x > 0, x, negative_slope * x)
 
 
-def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """Y = where(X > 0, X, alpha * (exp(X) - 1))
 
     ∂L/∂X = where(X > 0, G, G * alpha * exp(X))
 
     Clevert, Unterthiner, Hochreiter 2016, eq. 15.
     """
-    x = floating(x, "elu")
+    x = floating(input, "elu")
     with np.errstate(over="ignore"):
         Y = np.where(x.array > 0, x.array, alpha * kernel(x).expm1(x.array)).astype(x.array.dtype, copy=False)
     # The untaken branch sees 0, so that exp cannot overflow into 0 * inf.
     return record(Y, x, lambda G: where(x > 0, G, G * alpha * exp(where(x >= 0, 0.0, x))))
 
 
-def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """Y = minimum(maximum(X, min_val), max_val)
 
     ∂L/∂X = where(min_val < X < max_val, G, 0)
     """
-    x = tensor_of(x, "hardtanh")
+    x = tensor_of(input, "hardtanh")
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} exceeds max_val {max_val}")
     if x.array.dtype.kind in "iu":  # integers stay integers, and the bounds become such
@@ -70,14 +70,14 @@ def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     )
 
 
-def silu(x: Tensor) -> Tensor:
+def silu(input: Tensor) -> Tensor:
     """Y = X * sigmoid(X)
 
     ∂L/∂X = G * sigmoid(X) * (1 + X * (1 - sigmoid(X)))
 
     Elfwing, Uchibe, Doya 2018, eq. 5.
     """
-    x = floating(x, "silu")
+    x = floating(input, "silu")
 
     def derivative(G: Tensor) -> Tensor:
         if not mode.recording:
@@ -88,7 +88,7 @@ def silu(x: Tensor) -> Tensor:
     return record(kernel(x).silu(x.array), x, derivative)
 
 
-def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """Y = X * Φ
 
     Φ = (1 + erf(X / sqrt(2))) / 2 if approximate == "none" else (1 + tanh(U)) / 2
@@ -99,7 +99,7 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
 
     approximate: "none" or "tanh" (Hendrycks and Gimpel 2016).
     """
-    x = floating(x, "gelu")
+    x = floating(input, "gelu")
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate must be 'none' or 'tanh', got {approximate!r}")
 
@@ -115,25 +115,25 @@ def gelu(x: Tensor, approximate: str = "none") -> Tensor:
     return record(kernel(x).gelu(x.array, approximate), x, derivative)
 
 
-def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """Y = where(beta * X > threshold, X, log(1 + exp(beta * X)) / beta)
 
     ∂L/∂X = where(beta * X > threshold, G, G * sigmoid(beta * X))
 
     A smooth ReLU (Dugas et al. 2001); linear above the threshold, where the two agree in floating point.
     """
-    x = floating(x, "softplus")
+    x = floating(input, "softplus")
     z = beta * constant(x.array)
     linear = z > threshold
     Y = where(linear, z, clamp(z, min=0.0) + log1p(exp(-abs(z)))) / beta
     return record(Y.array, x, lambda G: where(linear, G, G * sigmoid(beta * x)))
 
 
-def logsigmoid(x: Tensor) -> Tensor:
+def logsigmoid(input: Tensor) -> Tensor:
     """Y = -log(1 + exp(-X))
 
     ∂L/∂X = G * sigmoid(-X)
     """
-    x = floating(x, "logsigmoid")
+    x = floating(input, "logsigmoid")
     z = constant(x.array)
     return record((clamp(z, max=0.0) - log1p(exp(-abs(z)))).array, x, lambda G: G * sigmoid(-x))

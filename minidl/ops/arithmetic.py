@@ -22,16 +22,16 @@ def _check(name: str, a: Tensor, b: Tensor, error: Exception) -> Exception:
     return error
 
 
-def add(a: Tensor | Number, b: Tensor | Number, *, alpha: Number = 1) -> Tensor:
+def add(input: Tensor | Number, other: Tensor | Number, *, alpha: Number = 1) -> Tensor:
     """Y = A + alpha * B
 
     ∂L/∂A = G
     ∂L/∂B = alpha * G
     """
     if alpha != 1:
-        b = mul(b, alpha)
-        return add(a, b)
-    a, b = operands(a, b, "add")
+        other = mul(other, alpha)
+        return add(input, other)
+    a, b = operands(input, other, "add")
     try:
         Y = kernel(a).add(a.array, b.array)
     except ValueError as error:
@@ -39,16 +39,16 @@ def add(a: Tensor | Number, b: Tensor | Number, *, alpha: Number = 1) -> Tensor:
     return record(Y, a, lambda G: G, b, lambda G: G)
 
 
-def sub(a: Tensor | Number, b: Tensor | Number, *, alpha: Number = 1) -> Tensor:
+def sub(input: Tensor | Number, other: Tensor | Number, *, alpha: Number = 1) -> Tensor:
     """Y = A - alpha * B
 
     ∂L/∂A = G
     ∂L/∂B = -alpha * G
     """
     if alpha != 1:
-        b = mul(b, alpha)
-        return sub(a, b)
-    a, b = operands(a, b, "sub")
+        other = mul(other, alpha)
+        return sub(input, other)
+    a, b = operands(input, other, "sub")
     if a.array.dtype.kind == "b":
         raise TypeError("sub: bool tensors cannot be subtracted; use logical_xor (^) or convert with .int()")
     try:
@@ -58,13 +58,13 @@ def sub(a: Tensor | Number, b: Tensor | Number, *, alpha: Number = 1) -> Tensor:
     return record(Y, a, lambda G: G, b, lambda G: -G)
 
 
-def mul(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+def mul(input: Tensor | Number, other: Tensor | Number) -> Tensor:
     """Y = A * B
 
     ∂L/∂A = G * B
     ∂L/∂B = G * A
     """
-    a, b = operands(a, b, "mul")
+    a, b = operands(input, other, "mul")
     try:
         Y = kernel(a).mul(a.array, b.array)
     except ValueError as error:
@@ -72,7 +72,7 @@ def mul(a: Tensor | Number, b: Tensor | Number) -> Tensor:
     return record(Y, a, lambda G: G * b, b, lambda G: G * a)
 
 
-def div(a: Tensor | Number, b: Tensor | Number, *, rounding_mode: str | None = None) -> Tensor:
+def div(input: Tensor | Number, other: Tensor | Number, *, rounding_mode: str | None = None) -> Tensor:
     """Y = A / B
 
     ∂L/∂A = G / B
@@ -80,7 +80,7 @@ def div(a: Tensor | Number, b: Tensor | Number, *, rounding_mode: str | None = N
 
     Integers are divided as float32. rounding_mode: None, "floor" or "trunc" (then the derivatives are 0).
     """
-    a, b = operands(a, b, "div")
+    a, b = operands(input, other, "div")
     if rounding_mode is not None:
         return _rounded_div(a, b, rounding_mode)
     a, b = floating(a, "div"), floating(b, "div")
@@ -106,18 +106,18 @@ def _rounded_div(a: Tensor, b: Tensor, rounding_mode: str) -> Tensor:
     return record(Y, a, lambda G: _flat(G), b, lambda G: _flat(G))
 
 
-def floor_divide(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+def floor_divide(input: Tensor | Number, other: Tensor | Number) -> Tensor:
     """Y = floor(A / B)
 
     Rounds towards minus infinity; no derivative. Integers stay integers (division by 0: ZeroDivisionError).
     """
-    a, b = operands(a, b, "floor_divide")
+    a, b = operands(input, other, "floor_divide")
     broadcast("floor_divide", a.array.shape, b.array.shape)
     _no_integer_zero("floor_divide", b)
     return wrap(kernel(a).floor_divide(a.array, b.array))
 
 
-def remainder(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+def remainder(input: Tensor | Number, other: Tensor | Number) -> Tensor:
     """Y = A - floor(A / B) * B
 
     ∂L/∂A = G
@@ -125,7 +125,7 @@ def remainder(a: Tensor | Number, b: Tensor | Number) -> Tensor:
 
     Y has the sign of B, as Python's %.
     """
-    a, b = operands(a, b, "remainder")
+    a, b = operands(input, other, "remainder")
     broadcast("remainder", a.array.shape, b.array.shape)
     _no_integer_zero("remainder", b)
     Y = kernel(a).remainder(a.array, b.array)
@@ -137,7 +137,7 @@ def _no_integer_zero(name: str, b: Tensor) -> None:
         raise ZeroDivisionError(f"{name}: an integer is divided by 0; use floating-point tensors for inf or nan")
 
 
-def pow(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+def pow(input: Tensor | Number, exponent: Tensor | Number) -> Tensor:
     """Y = A ** B
 
     ∂L/∂A = G * where(B == 0, 0, B * A ** (B - 1))
@@ -146,8 +146,8 @@ def pow(a: Tensor | Number, b: Tensor | Number) -> Tensor:
     At A = 0 the derivative by B >= 0 is 0. Integers to a negative power given as a number: ValueError; to one in a
     tensor of integers: 1 / A ** -B rounded towards 0.
     """
-    number = not isinstance(b, tape._TensorClass)
-    a, b = operands(a, b, "pow")
+    number = not isinstance(exponent, tape._TensorClass)
+    a, b = operands(input, exponent, "pow")
     broadcast("pow", a.array.shape, b.array.shape)
     if a.array.dtype.kind in "iub" and (b.array < 0).any():
         if number:

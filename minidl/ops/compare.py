@@ -20,72 +20,72 @@ def _compare(name: str, a: Any, b: Any) -> Tensor:
     return wrap(getattr(kernel(a), name)(a.array, b.array))
 
 
-def eq(a: Tensor, b: Tensor | Number) -> Tensor:
+def eq(input: Tensor, other: Tensor | Number) -> Tensor:
     """Y = A == B"""
-    return _compare("eq", a, b)
+    return _compare("eq", input, other)
 
 
-def ne(a: Tensor, b: Tensor | Number) -> Tensor:
+def ne(input: Tensor, other: Tensor | Number) -> Tensor:
     """Y = A != B"""
-    return _compare("ne", a, b)
+    return _compare("ne", input, other)
 
 
-def lt(a: Tensor, b: Tensor | Number) -> Tensor:
+def lt(input: Tensor, other: Tensor | Number) -> Tensor:
     """Y = A < B"""
-    return _compare("lt", a, b)
+    return _compare("lt", input, other)
 
 
-def le(a: Tensor, b: Tensor | Number) -> Tensor:
+def le(input: Tensor, other: Tensor | Number) -> Tensor:
     """Y = A <= B"""
-    return _compare("le", a, b)
+    return _compare("le", input, other)
 
 
-def gt(a: Tensor, b: Tensor | Number) -> Tensor:
+def gt(input: Tensor, other: Tensor | Number) -> Tensor:
     """Y = A > B"""
-    return _compare("gt", a, b)
+    return _compare("gt", input, other)
 
 
-def ge(a: Tensor, b: Tensor | Number) -> Tensor:
+def ge(input: Tensor, other: Tensor | Number) -> Tensor:
     """Y = A >= B"""
-    return _compare("ge", a, b)
+    return _compare("ge", input, other)
 
 
-def isnan(x: Tensor) -> Tensor:
+def isnan(input: Tensor) -> Tensor:
     """Y = X != X"""
-    return wrap(np.isnan(floating(x, "isnan").array))
+    return wrap(np.isnan(floating(input, "isnan").array))
 
 
-def isfinite(x: Tensor) -> Tensor:
+def isfinite(input: Tensor) -> Tensor:
     """Y = |X| < inf"""
-    return wrap(np.isfinite(floating(x, "isfinite").array))
+    return wrap(np.isfinite(floating(input, "isfinite").array))
 
 
-def isinf(x: Tensor) -> Tensor:
+def isinf(input: Tensor) -> Tensor:
     """Y = |X| == inf"""
-    return wrap(np.isinf(floating(x, "isinf").array))
+    return wrap(np.isinf(floating(input, "isinf").array))
 
 
-def logical_and(a: Tensor, b: Tensor) -> Tensor:
+def logical_and(input: Tensor, other: Tensor) -> Tensor:
     """Y = A != 0 and B != 0"""
-    broadcast("logical_and", tensor_of(a, "logical_and").shape, tensor_of(b, "logical_and").shape)
-    return wrap(np.logical_and(a.array, b.array))
+    broadcast("logical_and", tensor_of(input, "logical_and").shape, tensor_of(other, "logical_and").shape)
+    return wrap(np.logical_and(input.array, other.array))
 
 
-def logical_or(a: Tensor, b: Tensor) -> Tensor:
+def logical_or(input: Tensor, other: Tensor) -> Tensor:
     """Y = A != 0 or B != 0"""
-    broadcast("logical_or", tensor_of(a, "logical_or").shape, tensor_of(b, "logical_or").shape)
-    return wrap(np.logical_or(a.array, b.array))
+    broadcast("logical_or", tensor_of(input, "logical_or").shape, tensor_of(other, "logical_or").shape)
+    return wrap(np.logical_or(input.array, other.array))
 
 
-def logical_xor(a: Tensor, b: Tensor) -> Tensor:
+def logical_xor(input: Tensor, other: Tensor) -> Tensor:
     """Y = (A != 0) != (B != 0)"""
-    broadcast("logical_xor", tensor_of(a, "logical_xor").shape, tensor_of(b, "logical_xor").shape)
-    return wrap(np.logical_xor(a.array, b.array))
+    broadcast("logical_xor", tensor_of(input, "logical_xor").shape, tensor_of(other, "logical_xor").shape)
+    return wrap(np.logical_xor(input.array, other.array))
 
 
-def logical_not(x: Tensor) -> Tensor:
+def logical_not(input: Tensor) -> Tensor:
     """Y = X == 0"""
-    return wrap(np.logical_not(tensor_of(x, "logical_not").array))
+    return wrap(np.logical_not(tensor_of(input, "logical_not").array))
 
 
 def _bits(name: str, a: Any, b: Any, ufunc: np.ufunc) -> Tensor:
@@ -96,24 +96,24 @@ def _bits(name: str, a: Any, b: Any, ufunc: np.ufunc) -> Tensor:
     return wrap(ufunc(a.array, b.array))
 
 
-def bitwise_and(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+def bitwise_and(input: Tensor | Number, other: Tensor | Number) -> Tensor:
     """Y = bitwise_and(A, B)"""
-    return _bits("bitwise_and", a, b, np.bitwise_and)
+    return _bits("bitwise_and", input, other, np.bitwise_and)
 
 
-def bitwise_or(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+def bitwise_or(input: Tensor | Number, other: Tensor | Number) -> Tensor:
     """Y = bitwise_or(A, B)"""
-    return _bits("bitwise_or", a, b, np.bitwise_or)
+    return _bits("bitwise_or", input, other, np.bitwise_or)
 
 
-def bitwise_xor(a: Tensor | Number, b: Tensor | Number) -> Tensor:
+def bitwise_xor(input: Tensor | Number, other: Tensor | Number) -> Tensor:
     """Y = bitwise_xor(A, B)"""
-    return _bits("bitwise_xor", a, b, np.bitwise_xor)
+    return _bits("bitwise_xor", input, other, np.bitwise_xor)
 
 
-def bitwise_not(x: Tensor) -> Tensor:
+def bitwise_not(input: Tensor) -> Tensor:
     """Y = bitwise_not(X)"""
-    x = tensor_of(x, "bitwise_not")
+    x = tensor_of(input, "bitwise_not")
     if x.array.dtype.kind not in "iub":
         raise TypeError(f"bitwise_not: works on bool and integer tensors, got {x.array.dtype.name}")
     return wrap(np.invert(x.array))

@@ -21,170 +21,170 @@ if TYPE_CHECKING:
 # ------------------------------------------------------------------------------------- signs, powers, roots
 
 
-def neg(x: Tensor) -> Tensor:
+def neg(input: Tensor) -> Tensor:
     """Y = -X
 
     ∂L/∂X = -G
     """
-    x = tensor_of(x, "neg")
+    x = tensor_of(input, "neg")
     if x.array.dtype.kind == "b":
         raise TypeError("neg: bool tensors cannot be negated; use logical_not (~)")
     return record(kernel(x).neg(x.array), x, lambda G: -G)
 
 
-def abs(x: Tensor) -> Tensor:
+def abs(input: Tensor) -> Tensor:
     """Y = |X|
 
     ∂L/∂X = G * sign(X)
 
     The derivative at 0 is 0.
     """
-    x = tensor_of(x, "abs")
+    x = tensor_of(input, "abs")
     return record(kernel(x).abs(x.array), x, lambda G: G * sign(x))
 
 
-def square(x: Tensor) -> Tensor:
+def square(input: Tensor) -> Tensor:
     """Y = X * X
 
     ∂L/∂X = 2 * G * X
     """
-    x = tensor_of(x, "square")
+    x = tensor_of(input, "square")
     if x.array.dtype.kind == "b":
         x = x.to(np.int64)
     return record(kernel(x).square(x.array), x, lambda G: 2 * G * x)
 
 
-def reciprocal(x: Tensor) -> Tensor:
+def reciprocal(input: Tensor) -> Tensor:
     """Y = 1 / X
 
     ∂L/∂X = -G * Y * Y
     """
-    x = floating(x, "reciprocal")
+    x = floating(input, "reciprocal")
     return record_result(kernel(x).reciprocal(x.array), x, lambda G, Y: -G * Y * Y)
 
 
-def sqrt(x: Tensor) -> Tensor:
+def sqrt(input: Tensor) -> Tensor:
     """Y = sqrt(X)
 
     ∂L/∂X = G / (2 * Y)
     """
-    x = floating(x, "sqrt")
+    x = floating(input, "sqrt")
     return record_result(kernel(x).sqrt(x.array), x, lambda G, Y: G / (2 * Y))
 
 
-def rsqrt(x: Tensor) -> Tensor:
+def rsqrt(input: Tensor) -> Tensor:
     """Y = 1 / sqrt(X)
 
     ∂L/∂X = -G * Y ** 3 / 2
     """
-    x = floating(x, "rsqrt")
+    x = floating(input, "rsqrt")
     return record_result(kernel(x).rsqrt(x.array), x, lambda G, Y: -G * Y * Y * Y / 2)
 
 
 # ------------------------------------------------------------------------------- exponentials, trigonometry
 
 
-def exp(x: Tensor) -> Tensor:
+def exp(input: Tensor) -> Tensor:
     """Y = exp(X)
 
     ∂L/∂X = G * Y
     """
-    x = floating(x, "exp")
+    x = floating(input, "exp")
     return record_result(kernel(x).exp(x.array), x, lambda G, Y: G * Y)
 
 
-def expm1(x: Tensor) -> Tensor:
+def expm1(input: Tensor) -> Tensor:
     """Y = exp(X) - 1
 
     ∂L/∂X = G * (Y + 1)
 
     Exact near 0, where exp(X) - 1 would cancel.
     """
-    x = floating(x, "expm1")
+    x = floating(input, "expm1")
     return record_result(kernel(x).expm1(x.array), x, lambda G, Y: G * (Y + 1))
 
 
-def log(x: Tensor) -> Tensor:
+def log(input: Tensor) -> Tensor:
     """Y = log(X)
 
     ∂L/∂X = G / X
 
     The natural logarithm: -inf at 0, nan below.
     """
-    x = floating(x, "log")
+    x = floating(input, "log")
     return record(kernel(x).log(x.array), x, lambda G: G / x)
 
 
-def log1p(x: Tensor) -> Tensor:
+def log1p(input: Tensor) -> Tensor:
     """Y = log(1 + X)
 
     ∂L/∂X = G / (1 + X)
 
     Exact near 0, where 1 + X would round X away.
     """
-    x = floating(x, "log1p")
+    x = floating(input, "log1p")
     return record(kernel(x).log1p(x.array), x, lambda G: G / (1 + x))
 
 
-def log2(x: Tensor) -> Tensor:
+def log2(input: Tensor) -> Tensor:
     """Y = log(X) / log(2)
 
     ∂L/∂X = G / (X * log(2))
     """
-    x = floating(x, "log2")
+    x = floating(input, "log2")
     return record(kernel(x).log2(x.array), x, lambda G: G / (x * math.log(2)))
 
 
-def sin(x: Tensor) -> Tensor:
+def sin(input: Tensor) -> Tensor:
     """Y = sin(X)
 
     ∂L/∂X = G * cos(X)
     """
-    x = floating(x, "sin")
+    x = floating(input, "sin")
     return record(kernel(x).sin(x.array), x, lambda G: G * cos(x))
 
 
-def cos(x: Tensor) -> Tensor:
+def cos(input: Tensor) -> Tensor:
     """Y = cos(X)
 
     ∂L/∂X = -G * sin(X)
     """
-    x = floating(x, "cos")
+    x = floating(input, "cos")
     return record(kernel(x).cos(x.array), x, lambda G: -G * sin(x))
 
 
-def tanh(x: Tensor) -> Tensor:
+def tanh(input: Tensor) -> Tensor:
     """Y = tanh(X)
 
     ∂L/∂X = G * (1 - Y * Y)
     """
-    x = floating(x, "tanh")
+    x = floating(input, "tanh")
     return record_result(
         kernel(x).tanh(x.array),
         x, lambda G, Y: G * (1 - Y * Y) if mode.recording else wrap(kernel(Y).tanh_gradient(G.array, Y.array)),
     )  # fmt: skip
 
 
-def sigmoid(x: Tensor) -> Tensor:
+def sigmoid(input: Tensor) -> Tensor:
     """Y = 1 / (1 + exp(-X))
 
     ∂L/∂X = G * Y * (1 - Y)
     """
-    x = floating(x, "sigmoid")
+    x = floating(input, "sigmoid")
     return record_result(
         kernel(x).sigmoid(x.array),
         x, lambda G, Y: G * Y * (1 - Y) if mode.recording else wrap(kernel(Y).sigmoid_gradient(G.array, Y.array)),
     )  # fmt: skip
 
 
-def erf(x: Tensor) -> Tensor:
+def erf(input: Tensor) -> Tensor:
     """Y = erf(X)
 
     ∂L/∂X = G * 2 / sqrt(pi) * exp(-X * X)
 
     erf(x) = 2/√π ∫₀ˣ exp(-t²) dt (DLMF 7.2.1).
     """
-    x = floating(x, "erf")
+    x = floating(input, "erf")
     return record(kernel(x).erf(x.array), x, lambda G: G * (2 / math.sqrt(math.pi)) * exp(-x * x))
 
 
@@ -196,45 +196,45 @@ def _flat(G: Tensor) -> Tensor:
     return constant(np.zeros_like(G.array))
 
 
-def sign(x: Tensor) -> Tensor:
+def sign(input: Tensor) -> Tensor:
     """Y = sign(X)
 
     ∂L/∂X = 0 * G
 
     -1, 0 or 1; 0 where X is NaN.
     """
-    x = tensor_of(x, "sign")
+    x = tensor_of(input, "sign")
     if x.array.dtype.kind == "b":
         return x.clone()
     return record(kernel(x).sign(x.array), x, lambda G: _flat(G))
 
 
-def floor(x: Tensor) -> Tensor:
+def floor(input: Tensor) -> Tensor:
     """Y = floor(X)
 
     ∂L/∂X = 0 * G
     """
-    x = tensor_of(x, "floor")
+    x = tensor_of(input, "floor")
     return record(kernel(x).floor(x.array), x, lambda G: _flat(G))
 
 
-def ceil(x: Tensor) -> Tensor:
+def ceil(input: Tensor) -> Tensor:
     """Y = ceil(X)
 
     ∂L/∂X = 0 * G
     """
-    x = tensor_of(x, "ceil")
+    x = tensor_of(input, "ceil")
     return record(kernel(x).ceil(x.array), x, lambda G: _flat(G))
 
 
-def round(x: Tensor, *, decimals: int = 0) -> Tensor:
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """Y = round(X)
 
     ∂L/∂X = 0 * G
 
     Halves go to the even neighbour. decimals: how many digits after the point are kept.
     """
-    x = tensor_of(x, "round")
+    x = tensor_of(input, "round")
     if decimals and x.array.dtype.kind in "iub":
         raise TypeError(f"round: decimals needs a floating-point tensor, got {x.array.dtype.name}; convert with .float()")
     if x.array.dtype.kind in "iu":
@@ -246,7 +246,7 @@ def round(x: Tensor, *, decimals: int = 0) -> Tensor:
 # ------------------------------------------------------------------------------- choosing between two values
 
 
-def maximum(a: Tensor, b: Tensor) -> Tensor:
+def maximum(input: Tensor, other: Tensor) -> Tensor:
     """Y = maximum(A, B)
 
     ∂L/∂A = G * where(A < B, 0, where(A == B, 1 / 2, 1))
@@ -254,7 +254,7 @@ def maximum(a: Tensor, b: Tensor) -> Tensor:
 
     NaN wins, and the gradient then flows to both; where both are equal each gets half of it.
     """
-    a, b = operands(tensor_of(a, "maximum"), tensor_of(b, "maximum"), "maximum")
+    a, b = operands(tensor_of(input, "maximum"), tensor_of(other, "maximum"), "maximum")
     broadcast("maximum", a.array.shape, b.array.shape)
     return record(
         kernel(a).maximum(a.array, b.array),
@@ -263,7 +263,7 @@ def maximum(a: Tensor, b: Tensor) -> Tensor:
     )  # fmt: skip
 
 
-def minimum(a: Tensor, b: Tensor) -> Tensor:
+def minimum(input: Tensor, other: Tensor) -> Tensor:
     """Y = minimum(A, B)
 
     ∂L/∂A = G * where(A > B, 0, where(A == B, 1 / 2, 1))
@@ -271,7 +271,7 @@ def minimum(a: Tensor, b: Tensor) -> Tensor:
 
     NaN wins, and the gradient then flows to both; where both are equal each gets half of it.
     """
-    a, b = operands(tensor_of(a, "minimum"), tensor_of(b, "minimum"), "minimum")
+    a, b = operands(tensor_of(input, "minimum"), tensor_of(other, "minimum"), "minimum")
     broadcast("minimum", a.array.shape, b.array.shape)
     return record(
         kernel(a).minimum(a.array, b.array),
@@ -280,7 +280,7 @@ def minimum(a: Tensor, b: Tensor) -> Tensor:
     )  # fmt: skip
 
 
-def where(condition: Tensor, a: Tensor | Number | None = None, b: Tensor | Number | None = None) -> Any:
+def where(condition: Tensor, input: Tensor | Number | None = None, other: Tensor | Number | None = None) -> Any:
     """Y = A if CONDITION else B
 
     ∂L/∂A = where(CONDITION, G, 0)
@@ -289,14 +289,15 @@ def where(condition: Tensor, a: Tensor | Number | None = None, b: Tensor | Numbe
     condition: bool, broadcast with a and b. where(condition) alone is nonzero(condition, as_tuple=True).
     """
     condition = tensor_of(condition, "where")
-    if a is None and b is None:
+    if input is None and other is None:
         return tuple(wrap(i) for i in np.nonzero(np.atleast_1d(condition.array)))
     if condition.array.dtype.kind != "b":
         raise TypeError(f"where: condition must be bool, got {condition.array.dtype.name}; compare it with something")
-    if not isinstance(a, type(condition)) and not isinstance(b, type(condition)):
-        a = constant(np.asarray(a, np.result_type(type(a), type(b)) if type(a) is not type(b) else None))
-        a = a.float() if a.array.dtype.kind == "f" else a
-    a, b = operands(a, b, "where")
+    if not isinstance(input, type(condition)) and not isinstance(other, type(condition)):
+        mixed = np.result_type(type(input), type(other)) if type(input) is not type(other) else None
+        input = constant(np.asarray(input, mixed))
+        input = input.float() if input.array.dtype.kind == "f" else input
+    a, b = operands(input, other, "where")
     broadcast("where", condition.array.shape, a.array.shape, b.array.shape)
     return record(
         kernel(a).where(condition.array, a.array, b.array),
@@ -305,14 +306,14 @@ def where(condition: Tensor, a: Tensor | Number | None = None, b: Tensor | Numbe
     )  # fmt: skip
 
 
-def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """Y = minimum(maximum(X, min), max)
 
     ∂L/∂X = where(min <= X <= max, G, 0)
 
     min, max: numbers or tensors, either may be None. Where min > max, Y = max. NaN stays NaN.
     """
-    x = tensor_of(x, "clamp")
+    x = tensor_of(input, "clamp")
     if min is None and max is None:
         raise ValueError("clamp: give min, max or both")
     if isinstance(min, type(x)) or isinstance(max, type(x)):

@@ -43,14 +43,14 @@ def _not_empty(name: str, x: Tensor, axes: tuple[int, ...]) -> None:
         raise ValueError(f"{name}: the tensor is empty")
 
 
-def sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Y[...] = Σ[i] X[...,i]
 
     ∂L/∂X[...,i] = G[...]
 
     Integers and bools add up to int64.
     """
-    x = cast(tensor_of(x, "sum"), dtype)
+    x = cast(tensor_of(input, "sum"), dtype)
     axes = dims_of(dim, x.array.ndim, "sum")
     if x.array.dtype.kind in "iub" and dtype is None:
         x = constant(x.array.astype(int64))
@@ -58,14 +58,14 @@ def sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
     return record(kernel(x).sum(x.array, axes, keepdim), x, lambda G: _spread(G, shape, axes))
 
 
-def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Y[...] = mean[i] X[...,i]
 
     ∂L/∂X[...,i] = G[...] / size(i)
 
     Floating point only, as PyTorch's; the mean of nothing is nan.
     """
-    x = cast(tensor_of(x, "mean"), dtype)
+    x = cast(tensor_of(input, "mean"), dtype)
     if x.array.dtype.kind in "iub":
         raise TypeError(f"mean: needs a floating-point tensor, got {x.array.dtype.name}; convert with .float()")
     axes = dims_of(dim, x.array.ndim, "mean")
@@ -74,12 +74,12 @@ def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = Non
     return record(kernel(x).mean(x.array, axes, keepdim), x, lambda G: _spread(G / n, shape, axes))
 
 
-def prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Y[...] = Π[i] X[...,i]
 
     ∂L/∂X[...,i] = G[...] * Π[j] (X[...,j] if j != i else 1)
     """
-    x = cast(tensor_of(x, "prod"), dtype)
+    x = cast(tensor_of(input, "prod"), dtype)
     axes = dims_of(dim, x.array.ndim, "prod")
     if x.array.dtype.kind in "iub" and dtype is None:
         x = constant(x.array.astype(int64))
@@ -115,42 +115,42 @@ def _extreme(name: str, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:
     return record_result(getattr(kernel(x), name)(x.array, axes, keepdim), x, derivative)
 
 
-def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Y[...] = max[i] X[...,i]
 
     ∂L/∂X[...,i] = G[...] * (X[...,i] == Y[...]) / Σ[j] (X[...,j] == Y[...])
 
     Equal largest elements share the gradient evenly. NaN wins.
     """
-    return _extreme("amax", x, dim, keepdim)
+    return _extreme("amax", input, dim, keepdim)
 
 
-def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Y[...] = min[i] X[...,i]
 
     ∂L/∂X[...,i] = G[...] * (X[...,i] == Y[...]) / Σ[j] (X[...,j] == Y[...])
 
     Equal smallest elements share the gradient evenly. NaN wins.
     """
-    return _extreme("amin", x, dim, keepdim)
+    return _extreme("amin", input, dim, keepdim)
 
 
-def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
     """Y[...] = max[i] X[...,i]
 
     max(x): the largest element of all. max(x, dim): (values, indices) along one dimension; the gradient goes to the
     element that the index names. max(a, b): the larger of two tensors, elementwise.
     """
-    return _max_or_min("max", amax, argmax, maximum, x, dim, keepdim)
+    return _max_or_min("max", amax, argmax, maximum, input, dim if other is None else other, keepdim)
 
 
-def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
     """Y[...] = min[i] X[...,i]
 
     min(x): the smallest element of all. min(x, dim): (values, indices) along one dimension; the gradient goes to the
     element that the index names. min(a, b): the smaller of two tensors, elementwise.
     """
-    return _max_or_min("min", amin, argmin, minimum, x, dim, keepdim)
+    return _max_or_min("min", amin, argmin, minimum, input, dim if other is None else other, keepdim)
 
 
 def _max_or_min(name: str, of_all: Any, arg: Any, of_two: Any, x: Tensor, dim: Any, keepdim: bool) -> Any:
@@ -182,25 +182,25 @@ def _arg(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     return wrap(getattr(kernel(x), name)(x.array, axis, keepdim))
 
 
-def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Y[...] = argmax[i] X[...,i]
 
     Index (int64) of the first largest element; of the flattened tensor where dim is None.
     """
-    return _arg("argmax", x, dim, keepdim)
+    return _arg("argmax", input, dim, keepdim)
 
 
-def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Y[...] = argmin[i] X[...,i]
 
     Index (int64) of the first smallest element; of the flattened tensor where dim is None.
     """
-    return _arg("argmin", x, dim, keepdim)
+    return _arg("argmin", input, dim, keepdim)
 
 
-def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Y[...] = max[i] (X[...,i] != 0)"""
-    x = tensor_of(x, "any")
+    x = tensor_of(input, "any")
     return _flag(x, kernel(x).any(x.array, dims_of(dim, x.array.ndim, "any"), keepdim))
 
 
@@ -209,9 +209,9 @@ def _flag(x: Tensor, Y: Any) -> Tensor:
     return wrap(np.asarray(Y, np.uint8) if x.array.dtype == np.uint8 else Y)
 
 
-def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Y[...] = min[i] (X[...,i] != 0)"""
-    x = tensor_of(x, "all")
+    x = tensor_of(input, "all")
     return _flag(x, kernel(x).all(x.array, dims_of(dim, x.array.ndim, "all"), keepdim))
 
 
@@ -229,7 +229,7 @@ def _spread_arguments(name: str, x: Tensor, dim: Any, unbiased: Any, correction:
 
 
 def var(
-    x: Tensor,
+    input: Tensor,
     dim: Dims = None,
     unbiased: bool | None = None,
     keepdim: bool = False,
@@ -244,7 +244,7 @@ def var(
     correction: 1 (the default) for the unbiased estimate (Bessel), 0 for the mean square deviation; unbiased=True and
     False are older names of the two.
     """
-    x = tensor_of(x, "var")
+    x = tensor_of(input, "var")
     axes, correction = _spread_arguments("var", x, dim, unbiased, correction)
     shape = x.array.shape
     n = np.maximum(math.prod(shape[i] for i in axes) - correction, 0).item()
@@ -256,7 +256,7 @@ def var(
 
 
 def std(
-    x: Tensor,
+    input: Tensor,
     dim: Dims = None,
     unbiased: bool | None = None,
     keepdim: bool = False,
@@ -268,7 +268,7 @@ def std(
     μ[...] = mean[i] X[...,i]
     ∂L/∂X[...,i] = 0 if Y[...] == 0 else G[...] * (X[...,i] - μ[...]) / ((size(i) - correction) * Y[...])
     """
-    x = tensor_of(x, "std")
+    x = tensor_of(input, "std")
     axes, correction = _spread_arguments("std", x, dim, unbiased, correction)
     shape = x.array.shape
     n = np.maximum(math.prod(shape[i] for i in axes) - correction, 0).item()
@@ -281,26 +281,26 @@ def std(
     return record_result(Y, x, derivative)
 
 
-def logsumexp(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def logsumexp(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Y[...] = log(Σ[i] exp(X[...,i]))
 
     ∂L/∂X[...,i] = G[...] * exp(X[...,i] - Y[...])
 
     Computed as max + log Σ exp(x - max), which cannot overflow.
     """
-    x = floating(x, "logsumexp")
+    x = floating(input, "logsumexp")
     axes = dims_of(dim, x.array.ndim, "logsumexp")
     shape = x.array.shape
     Y = kernel(x).logsumexp(x.array, axes, keepdim)
     return record_result(Y, x, lambda G, Y: _spread(G, shape, axes) * (x - _spread(Y, shape, axes)).exp())
 
 
-def cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Y[...,i] = Σ[j] (X[...,j] if j <= i else 0)
 
     ∂L/∂X[...,i] = Σ[j] (G[...,j] if j >= i else 0)
     """
-    x = cast(tensor_of(x, "cumsum"), dtype)
+    x = cast(tensor_of(input, "cumsum"), dtype)
     axis = dim_of(dim, x.array.ndim, "cumsum")
     if x.array.dtype.kind in "iub" and dtype is None:
         x = constant(x.array.astype(int64))
@@ -309,14 +309,16 @@ def cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     return record(kernel(x).cumsum(x.array, axis), x, lambda G: flip(cumsum(flip(G, axis), axis), axis))
 
 
-def norm(x: Tensor, p: Number | str = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def norm(
+    input: Tensor, p: Number | str = "fro", dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
     """Y[...] = (Σ[i] |X[...,i]| ** p) ** (1 / p)
 
     ∂L/∂X[...,i] = 0 if Y[...] == 0 else G[...] * sign(X[...,i]) * (|X[...,i]| / Y[...]) ** (p - 1)
 
     p: a number; inf and -inf give the largest and smallest absolute value, 0 counts what is not 0, "fro" is 2.
     """
-    x = floating(x, "norm")
+    x = floating(cast(tensor_of(input, "norm"), dtype), "norm")
     if p == "fro":
         p = 2
     if not isinstance(p, (int, float)):
@@ -351,9 +353,11 @@ def norm(x: Tensor, p: Number | str = 2, dim: Dims = None, keepdim: bool = False
     return record_result(np.asarray(Y, x.array.dtype), x, derivative)
 
 
-def vector_norm(x: Tensor, ord: Number = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def vector_norm(
+    x: Tensor, ord: Number = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
     """Y[...] = (Σ[i] |X[...,i]| ** ord) ** (1 / ord)
 
     `norm` under the name that PyTorch has in linalg.
     """
-    return norm(x, ord, dim, keepdim)
+    return norm(x, ord, dim, keepdim, dtype=dtype)
