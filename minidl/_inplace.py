@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import ops, random, tape
 from ._dtypes import category, float32
-from .tape import Node, Storage, clock, mode, wrap
+from .ops._region import Region, cleared, placed, taken
+from .tape import Node, Storage, View, clock, mode, wrap
 
 if TYPE_CHECKING:
     from ._tensor import Tensor
+
+
+def _in_place(op: Callable[..., Tensor], reads: bool = False) -> Callable[..., Tensor]:
+    """The method that writes op's result into the tensor itself. reads: op's derivative needs what was there before."""
+
+    def method(self: Any, *args: Any, **options: Any) -> Tensor:
+        return self._write(method.__name__, op(self._alias(reads and self.node is not None), *args, **options))
+
+    method.__name__, method.__doc__ = f"{op.__name__}_", f"{op.__name__}, in place."
+    return method
 
 
 class InPlace:
@@ -21,16 +33,14 @@ class InPlace:
 
     array: Any
     node: Node | None
-    storage: Storage | None
+    storage: Storage | View | None
 
     def _alias(self: Any, kept: bool = False) -> Tensor:
         """This tensor as it is now, for an operation that will overwrite it; a copy where a derivative reads it."""
         if kept and mode.recording:
             return wrap(self.array.copy(), self.node)
-        if self.storage is None:
-            self.storage = Storage()
         alias = wrap(self.array, self.node)
-        alias.storage = self.storage
+        alias.storage = tape.root_of(self)
         return alias
 
     def _write(self: Any, name: str, new: Tensor) -> Tensor:
@@ -41,62 +51,48 @@ class InPlace:
             )
         if category(new.array.dtype) > category(self.array.dtype):
             raise TypeError(f"{name}: a {new.dtype.name} result does not fit into a {self.dtype.name} tensor")
-        if mode.recording and (self.node is not None or new.node is not None):
-            if self.node is not None and self.is_leaf:
-                raise RuntimeError(
-                    f"{name}: a leaf that requires a gradient cannot be changed in place while recording; "
-                    "do it under minidl.no_grad()"
-                )
-            if self.storage is not None and self.storage.others(self):
-                raise RuntimeError(
-                    f"{name}: another tensor shares this memory (one is a view of the other), and its gradient would "
-                    "not learn of the change; work on a clone(), or write x = x.clone(); x[index] = value"
-                )
+        recorded = mode.recording and (self.node is not None or new.node is not None)
+        if recorded:
+            _may_be_recorded(name, self)
         if not self.array.flags.writeable:
             raise RuntimeError(
                 f"{name}: several elements of this tensor share one place in memory (expand); clone() it first"
             )
-        if self.storage is None:
-            self.storage = Storage()
         np.copyto(self.array, new.array, casting="unsafe")
-        self.storage.written = clock()
-        if mode.recording:
-            if new.node is None:
-                if self.node is not None:  # overwritten with constants: nothing flows back beyond here
-                    old = wrap(self.array, self.node)
-                    self.node = tape.record(self.array, old, lambda G: wrap(np.zeros_like(G.array))).node
-            else:
-                # A node of its own, younger than the write: what was recorded before it sees a change, what comes
-                # after does not.
-                self.node = tape.record(self.array, new, lambda G: G).node
+        tape.root_of(self).written = clock()
+        if recorded:
+            _record_write(name, self, new)
         return self
 
     def __setitem__(self: Any, index: Any, value: Any) -> None:
-        if isinstance(value, tape._TensorClass):
-            if value.node is not None or (self.node is not None and mode.recording):
-                self._write("index assignment", ops.index_put(self._alias(), index, value.to(self.dtype)))
+        name = "index assignment"
+        known = isinstance(value, tape._TensorClass)
+        if mode.recording and (self.node is not None or (known and value.node is not None)):
+            at, basic = ops.index._index_of(index, name)
+            if not basic:
+                self._write(name, ops.index_put(self._alias(), index, value.to(self.dtype) if known else value))
                 return
-            value = value.array
-        elif self.node is not None and mode.recording:
-            self._write("index assignment", ops.index_put(self._alias(), index, value))
+            part = ops.getitem(self, at)
+            if not known:
+                value = wrap(np.asarray(value, self.array.dtype))
+            elif value.array.__array_interface__ == part.array.__array_interface__:
+                return  # x[0] += 1 has written into x, and now assigns x[0] to itself
+            part._write(name, _fitting(value.to(self.dtype), part.array.shape))
             return
-        at, _ = ops.index._index_of(index, "index assignment")
+        if known:
+            value = value.array
+        at, _ = ops.index._index_of(index, name)
         if not self.array.flags.writeable:
             raise RuntimeError(
-                "index assignment: several elements of this tensor share one place in memory (expand); clone() it first"
+                f"{name}: several elements of this tensor share one place in memory (expand); clone() it first"
             )
         try:
             self.array[at] = value
         except IndexError as error:
-            raise IndexError(f"index assignment: shape {self.array.shape}: {error}") from None
+            raise IndexError(f"{name}: shape {self.array.shape}: {error}") from None
         except ValueError:
-            raise ValueError(
-                f"index assignment: a value of shape {np.shape(value)} does not fit the "
-                f"{self.array[at].shape} that the index names"
-            ) from None
-        if self.storage is None:
-            self.storage = Storage()
-        self.storage.written = clock()
+            raise _misfit(np.shape(value), self.array[at].shape) from None
+        tape.root_of(self).written = clock()
 
     def add_(self: Any, other: Any, *, alpha: Any = 1) -> Tensor:
         return self._write("add_", ops.add(self._alias(), other, alpha=alpha))
@@ -113,23 +109,24 @@ class InPlace:
     def pow_(self: Any, exponent: Any) -> Tensor:
         return self._write("pow_", ops.pow(self._alias(self.node is not None or _recorded(exponent)), exponent))
 
-    def neg_(self: Any) -> Tensor:
-        return self._write("neg_", ops.neg(self._alias()))
-
-    def exp_(self: Any) -> Tensor:
-        return self._write("exp_", ops.exp(self._alias()))
-
-    def sqrt_(self: Any) -> Tensor:
-        return self._write("sqrt_", ops.sqrt(self._alias()))
-
-    def relu_(self: Any) -> Tensor:
-        return self._write("relu_", ops.relu(self._alias()))
-
-    def sigmoid_(self: Any) -> Tensor:
-        return self._write("sigmoid_", ops.sigmoid(self._alias()))
-
-    def tanh_(self: Any) -> Tensor:
-        return self._write("tanh_", ops.tanh(self._alias()))
+    neg_, exp_, expm1_, sqrt_, rsqrt_, reciprocal_ = (
+        _in_place(ops.neg), _in_place(ops.exp), _in_place(ops.expm1), _in_place(ops.sqrt), _in_place(ops.rsqrt),
+        _in_place(ops.reciprocal),
+    )  # fmt: skip
+    relu_, sigmoid_, tanh_ = _in_place(ops.relu), _in_place(ops.sigmoid), _in_place(ops.tanh)
+    floor_, ceil_, round_, sign_ = (
+        _in_place(ops.floor), _in_place(ops.ceil), _in_place(ops.round), _in_place(ops.sign),
+    )  # fmt: skip
+    abs_, square_, log_, log1p_, log2_ = (
+        _in_place(ops.abs, True), _in_place(ops.square, True), _in_place(ops.log, True), _in_place(ops.log1p, True),
+        _in_place(ops.log2, True),
+    )  # fmt: skip
+    sin_, cos_, erf_ = _in_place(ops.sin, True), _in_place(ops.cos, True), _in_place(ops.erf, True)
+    remainder_, floor_divide_ = _in_place(ops.remainder, True), _in_place(ops.floor_divide)
+    logical_and_, logical_or_, logical_xor_, logical_not_ = (
+        _in_place(ops.logical_and), _in_place(ops.logical_or), _in_place(ops.logical_xor), _in_place(ops.logical_not),
+    )  # fmt: skip
+    scatter_add_, tril_, triu_ = _in_place(ops.scatter_add), _in_place(ops.tril), _in_place(ops.triu)
 
     def clamp_(self: Any, min: Any = None, max: Any = None) -> Tensor:
         return self._write("clamp_", ops.clamp(self._alias(self.node is not None), min, max))
@@ -180,7 +177,94 @@ class InPlace:
     __imul__ = mul_
     __itruediv__ = div_
     __ipow__ = pow_
+    __ifloordiv__ = floor_divide_
+    __imod__ = remainder_
+    __iand__ = _in_place(ops.bitwise_and)
+    __ior__ = _in_place(ops.bitwise_or)
+    __ixor__ = _in_place(ops.bitwise_xor)
 
 
 def _recorded(value: Any) -> bool:
     return isinstance(value, tape._TensorClass) and value.node is not None
+
+
+def _misfit(value: tuple[int, ...], place: tuple[int, ...]) -> Exception:
+    return ValueError(f"index assignment: a value of shape {value} does not fit the {place} that the index names")
+
+
+def _fitting(value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The value broadcast to the place that it is assigned to; sizes of 1 too many in front do not count."""
+    old = value.array.shape
+    extra = max(len(old) - len(shape), 0)
+    if old[:extra] != (1,) * extra:
+        raise _misfit(old, shape)
+    try:
+        return ops.broadcast_to(ops.reshape(value, old[extra:]), shape)
+    except ValueError:
+        raise _misfit(old, shape) from None
+
+
+# ------------------------------------------------------------------------------- writing through a view, on the tape
+
+
+def _may_be_recorded(name: str, x: Tensor) -> None:
+    """Refuse what no gradient could follow: leaves, and views whose base does not know of them."""
+    leaf = (
+        f"{name}: a leaf that requires a gradient cannot be changed in place while recording; "
+        "do it under minidl.no_grad()"
+    )
+    if x.node is not None and x.is_leaf:
+        raise RuntimeError(leaf)
+    base = x
+    if isinstance(x.storage, View):
+        if x.storage.base is None:
+            raise RuntimeError(
+                f"{name}: this view was made under no_grad(), and its base's gradient would not learn of the change; "
+                "make the view where recording is on"
+            )
+        base = x.storage.base
+        if base.node is not None and base.is_leaf:
+            raise RuntimeError(f"{leaf} (this tensor is a view of the leaf)")
+    for view in _views_of(base):
+        if view.node is not None and view.is_leaf:
+            raise RuntimeError(f"{leaf} (a view of the same memory is the leaf)")
+
+
+def _views_of(base: Tensor) -> list[Tensor]:
+    views = tape.root_of(base).views()
+    return [v for v in views if isinstance(v.storage, View) and v.storage.base is base]
+
+
+def _record_write(name: str, x: Tensor, new: Tensor) -> None:
+    """x has new's values now. Its base gets a place on the tape in which that part is new's, and every view follows.
+
+    All nodes are younger than the write: what was recorded before it sees a change, what comes after does not.
+    """
+    base = x.storage.base if isinstance(x.storage, View) and x.storage.base is not None else x
+    old = wrap(base.array, base.node)
+    if base is not x:
+        region = Region.of(base.array, x.array)
+        kept, flowing = lambda G: cleared(G, region), lambda G: taken(G, region)
+    else:  # the whole is overwritten: nothing flows back into what it was
+        kept, flowing = lambda G: wrap(np.zeros_like(G.array)), lambda G: G
+    kept.__qualname__ = flowing.__qualname__ = name
+    if base is x and new.node is not None:
+        _move(base, tape.record(base.array, new, flowing).node)
+    else:
+        _move(base, tape.record(base.array, old, kept, new, flowing).node)
+    for view in _views_of(base):
+        _move(view, _seen_again(base, view))
+
+
+def _seen_again(base: Tensor, view: Tensor) -> Node | None:
+    """The place on the tape of a view whose base has a new one."""
+    region = Region.of(base.array, view.array)
+    return tape.record(view.array, base, lambda G: placed(G, region)).node
+
+
+def _move(x: Tensor, node: Node | None) -> None:
+    """Give x its new place on the tape; retain_grad() goes with it."""
+    if x.node is not None and node is not None and x.node.extra is not None and x.node.extra.retain:
+        x.node.extra.retain = False
+        node.more().retain = True
+    x.node = node

@@ -15,7 +15,7 @@ from ._inplace import InPlace
 from ._operators import Operations
 from ._printing import describe
 from ._size import Size
-from .tape import Node, Storage, clock, share, wrap
+from .tape import Node, Storage, View, clock, root_of, share, wrap
 
 _Device = device  # inside the class `device` is a property
 
@@ -25,7 +25,7 @@ class Tensor(InPlace, Operations):
 
     array     the raw NumPy array (shape, strides, dtype)
     node      its place on the tape: None where nothing is differentiated by it
-    storage   shared with every tensor that looks at the same memory, None where there is no other
+    storage   what it has in common with tensors that look at the same memory, None where there is no other
 
     Tensor(data) makes a float32 tensor, as PyTorch's; minidl.tensor(data) keeps the data's dtype.
     """
@@ -36,7 +36,7 @@ class Tensor(InPlace, Operations):
 
     array: Any
     node: Node | None
-    storage: Storage | None
+    storage: Storage | View | None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -283,11 +283,13 @@ class Tensor(InPlace, Operations):
     def data(self, value: Tensor) -> None:
         self.array = value.array
         share(self, value)
-        self.storage.written = clock()  # type: ignore[union-attr]
+        root_of(self).written = clock()
         if self.node is not None and self.is_leaf:
             self.node.shape, self.node.dtype = value.array.shape, value.array.dtype
 
     def detach_(self) -> Tensor:
+        if isinstance(self.storage, View) and self.storage.base is not None:
+            raise RuntimeError("detach_: a view cannot be taken off its base's tape; use detach()")
         self.node = None
         return self
 

@@ -70,7 +70,14 @@ def getitem(input: Tensor, index: Any) -> Tensor:
         if Y.__class__ is not np.ndarray:
             Y = x.array[at + (Ellipsis,)]  # one element, as a 0-d view
         return view(Y, x, lambda G: _place(G, at, shape, True))
+    if x.node is not None:
+        at = _own(at)
     return record(Y, x, lambda G: _place(G, at, shape, False))
+
+
+def _own(index: Any) -> Any:
+    """The index with arrays of its own, which nobody changes before a derivative reads them."""
+    return tuple(part.copy() if isinstance(part, np.ndarray) else part for part in index)
 
 
 def _place(g: Tensor, at: Any, shape: tuple[int, ...], basic: bool) -> Tensor:
@@ -104,6 +111,8 @@ def index_put(input: Tensor, index: Any, value: Any) -> Tensor:
         raise ValueError(
             f"index assignment: a value of shape {value.shape} does not fit the {Y[at].shape} that the index names"
         ) from None
+    if x.node is not None or value.node is not None:
+        at = _own(at)
     return record(Y, x, lambda G: index_put(G, at, 0.0), value, lambda G: getitem(G, at))
 
 
