@@ -11,7 +11,7 @@ from . import random
 from ._device import require_cpu
 from ._dtypes import as_dtype, category, float32, int64
 from ._tensor import Tensor, _array_of, default_dtype
-from .ops._common import sizes_of
+from .ops._common import broadcast, element, flag, number, sequence, sizes_of, whole
 from .random import Generator
 from .tape import wrap
 
@@ -73,9 +73,10 @@ def ones(
 
 def full(size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor whose every element is fill_value; its dtype follows the value's type."""
-    value = np.asarray(fill_value.array if isinstance(fill_value, Tensor) else fill_value)
-    wanted = default_dtype(fill_value, value) if dtype is None else as_dtype(dtype)
-    return _made(np.full(_sizes((size,), "full"), value, wanted), requires_grad, device)
+    value = number(fill_value, "full", "fill_value")
+    wanted = default_dtype(value, np.asarray(value)) if dtype is None else as_dtype(dtype)
+    filled = element(value, wanted, "full", "fill_value")
+    return _made(np.full(_sizes(sequence(size, "full", "size"), "full"), filled, wanted), requires_grad, device)
 
 
 def empty(
@@ -164,7 +165,8 @@ def eye(
     n: int, m: int | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """The n x m identity matrix (square without m)."""
-    return _made(np.eye(*_sizes((n, n if m is None else m), "eye"), dtype=_dtype(dtype)), requires_grad, device)
+    rows, columns = _sizes((n, n if m is None else m), "eye")
+    return _made(np.eye(rows, columns, dtype=_dtype(dtype)), requires_grad, device)
 
 
 def arange(
@@ -187,9 +189,9 @@ def arange(
         bounds = (*(bounds if len(bounds) > 1 else (0, *bounds)), step)
     if not 1 <= len(bounds) <= 3:
         raise TypeError(f"arange: expected end, or start, end and maybe step; got {len(bounds)} numbers")
-    bounds = tuple(_number(b, "arange") for b in bounds)
+    bounds = tuple(number(b, "arange", "a bound") for b in bounds)
     if not all(np.isfinite(b) for b in bounds):
-        raise ValueError(f"arange: the bounds must be finite, got {bounds}")
+        raise ValueError(f"arange: bounds that are not finite are not supported, got {bounds}")
     if dtype is not None and as_dtype(dtype) == int64:
         bounds = tuple(int(b) for b in bounds)
     start, end, step = (0, bounds[0], 1) if len(bounds) == 1 else (*bounds, 1)[:3]
@@ -204,22 +206,16 @@ def arange(
     return _made(np.arange(start, end, step).astype(dtype), requires_grad, device)
 
 
-def _number(value: Any, name: str) -> Any:
-    """A Python number from a number or a tensor of 0 dimensions."""
-    if isinstance(value, Tensor):
-        if value.array.ndim:
-            raise ValueError(f"{name}: expected numbers or tensors of 0 dimensions, got shape {value.array.shape}")
-        return value.item()
-    if not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
-    return value
-
-
 def linspace(
     start: Any, end: Any, steps: int, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """`steps` numbers at equal distances from start to end, both included. Integer dtypes cut towards 0."""
-    start, end, n = _number(start, "linspace"), _number(end, "linspace"), _sizes((steps,), "linspace")[0]
+    start, end = number(start, "linspace", "start"), number(end, "linspace", "end")
+    n = whole(steps, "linspace", "steps")
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise ValueError(f"linspace: bounds that are not finite are not supported, got {start} and {end}")
+    if n < 0:
+        raise ValueError(f"linspace: steps must be 0 or more, got {n}")
     wanted = _dtype(dtype)
     if category(wanted) < 2:
         start, end = int(start), int(end)
@@ -269,16 +265,22 @@ def randint(
         numbers.insert(0, 0)
     if len(numbers) != 3:
         raise TypeError(f"randint: expected (high, size) or (low, high, size), got {len(numbers)} arguments")
-    first, end = sizes_of(tuple(numbers[:2]), "randint")
+    first, end = whole(numbers[0], "randint", "low"), whole(numbers[1], "randint", "high")
     if first >= end:
         raise ValueError(f"randint: low {first} must be below high {end}")
-    found = random.integers(first, end, _sizes((numbers[2],), "randint"), generator)
-    return _made(found.astype(int64 if dtype is None else as_dtype(dtype), copy=False), requires_grad, device)
+    wanted = int64 if dtype is None else as_dtype(dtype)
+    least, most = (0, 1) if category(wanted) == 0 else (-(2**63), 2**63 - 1)
+    if category(wanted) == 1:
+        least, most = int(np.iinfo(wanted).min), int(np.iinfo(wanted).max)
+    if first < least or end - 1 > most:
+        raise ValueError(f"randint: numbers from {first} to {end - 1} do not fit into {wanted.name}")
+    found = random.integers(first, end, _sizes(sequence(numbers[2], "randint", "size"), "randint"), generator)
+    return _made(found.astype(wanted, copy=False), requires_grad, device)
 
 
 def randperm(n: int, dtype: Any = None, device: Any = None, generator: Generator | None = None) -> Tensor:
     """0 ... n-1 in random order (int64)."""
-    if n < 0:
+    if whole(n, "randperm", "n") < 0:
         raise ValueError(f"randperm: n must be 0 or more, got {n}")
     order = random.permutation(n, generator).astype(int64 if dtype is None else as_dtype(dtype), copy=False)
     return _made(order, False, device)
@@ -288,18 +290,30 @@ def normal(
     mean: Any = 0.0,
     std: Any = 1.0,
     size: Any = None,
+    *,
     dtype: Any = None,
     device: Any = None,
+    requires_grad: bool = False,
     generator: Generator | None = None,
 ) -> Tensor:
     """Normally distributed numbers: of one mean and deviation and a size, or one for each element of tensors."""
     if size is None:
-        shape = np.broadcast_shapes(np.shape(getattr(mean, "array", mean)), np.shape(getattr(std, "array", std)))
+        if not isinstance(mean, Tensor) and not isinstance(std, Tensor):
+            raise TypeError("normal: numbers as mean and std need a size")
+        m, s = (v if isinstance(v, Tensor) else number(v, "normal", "mean and std") for v in (mean, std))
+        shape = broadcast("normal", *(v.array.shape for v in (m, s) if isinstance(v, Tensor)))
+        of = m if isinstance(m, Tensor) else s
+        dtype = of.dtype if dtype is None else dtype
     else:
-        shape = _sizes((size,), "normal")
-    if np.any(np.asarray(getattr(std, "array", std)) < 0):
+        if any(isinstance(v, Tensor) and v.array.ndim for v in (mean, std)):
+            raise TypeError("normal: tensors as mean or std have a size already; leave size out")
+        m, s = number(mean, "normal", "mean"), number(std, "normal", "std")
+        shape = _sizes(sequence(size, "normal", "size"), "normal")
+    if not (np.asarray(getattr(s, "array", s)) >= 0).all():
         raise ValueError("normal: std must be 0 or more")
-    return randn(shape, dtype=dtype, device=device, generator=generator) * std + mean
+    z = random.normal(shape, _floating(dtype, "normal"), generator)
+    drawn = z * np.asarray(getattr(s, "array", s), z.dtype) + np.asarray(getattr(m, "array", m), z.dtype)
+    return _made(drawn, requires_grad, device)
 
 
 def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
@@ -322,10 +336,13 @@ def multinomial(
     weights = _like("multinomial", input)
     if category(weights.dtype) != 2:
         raise TypeError(f"multinomial: weights must be floating point, got {weights.dtype.name}; convert with .float()")
-    (num_samples,) = _sizes((num_samples,), "multinomial")
+    flag(replacement, "multinomial", "replacement")
+    num_samples = whole(num_samples, "multinomial", "num_samples")
     w = np.asarray(weights.array, np.float64)
     if w.ndim not in (1, 2) or w.shape[-1] == 0:
         raise ValueError(f"multinomial: expected weights of shape (C) or (N, C), got {w.shape}")
+    if len(w) == 0:
+        return wrap(np.empty((0, num_samples), int64))
     if not np.isfinite(w).all() or (w < 0).any() or (w.sum(-1) <= 0).any():
         raise ValueError("multinomial: weights must be finite, 0 or more, and not all 0")
     if num_samples < 1 or not replacement and (np.count_nonzero(w, axis=-1) < num_samples).any():

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import ops, random, tape
 from ._dtypes import category, float32
+from .ops._common import element
 from .ops._region import Region, cleared, placed, taken
 from .tape import Node, Storage, View, clock, mode, wrap
 
@@ -135,14 +136,20 @@ class InPlace:
         return self._write("masked_fill_", ops.masked_fill(self._alias(), mask, value))
 
     def copy_(self: Any, src: Any) -> Tensor:
-        source = src if isinstance(src, tape._TensorClass) else wrap(np.asarray(src))
+        if not isinstance(src, (tape._TensorClass, np.ndarray)):
+            src = element(src, self.array.dtype, "copy_", "src")
+        source = src if isinstance(src, tape._TensorClass) else wrap(src)
         try:
             return self._write("copy_", ops.broadcast_to(source.to(self.dtype), self.array.shape))
         except ValueError:
             raise ValueError(f"copy_: shape {source.shape} does not fit into shape {self.array.shape}") from None
 
     def fill_(self: Any, value: Any) -> Tensor:
-        return self.copy_(value if isinstance(value, tape._TensorClass) else np.asarray(value, self.array.dtype))
+        if not isinstance(value, tape._TensorClass):
+            value = wrap(element(value, self.array.dtype, "fill_", "value"))
+        if value.array.ndim:
+            raise ValueError(f"fill_: value must be a number or a tensor of 0 dimensions, got shape {value.shape}")
+        return self._write("fill_", ops.broadcast_to(value.to(self.dtype), self.array.shape))
 
     def zero_(self: Any) -> Tensor:
         return self.fill_(0)

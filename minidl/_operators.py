@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import ops
+from .ops._common import tensor_of
 
 if TYPE_CHECKING:
     from ._tensor import Tensor
@@ -112,13 +113,13 @@ class Operations:
         return ops.where(condition, self, other)
 
     def expand_as(self: Any, other: Tensor) -> Tensor:
-        return ops.expand(self, other.array.shape)
+        return ops.expand(self, tensor_of(other, "expand_as").array.shape)
 
     def view_as(self: Any, other: Tensor) -> Tensor:
-        return ops.view(self, other.array.shape)
+        return ops.view(self, tensor_of(other, "view_as").array.shape)
 
     def reshape_as(self: Any, other: Tensor) -> Tensor:
-        return ops.reshape(self, other.array.shape)
+        return ops.reshape(self, tensor_of(other, "reshape_as").array.shape)
 
     def swapaxes(self: Any, axis0: int, axis1: int) -> Tensor:
         return ops.transpose(self, axis0, axis1)

@@ -86,6 +86,8 @@ class Tensor(InPlace, Operations):
     def size(self, dim: builtins.int | None = None) -> Any:
         if dim is None:
             return Size(self.array.shape)
+        if not self.array.ndim:
+            raise IndexError(f"size: a tensor of 0 dimensions has no dimension {dim}")
         return self.array.shape[ops._common.dim_of(dim, self.array.ndim, "size")]
 
     def dim(self) -> int:
@@ -212,6 +214,7 @@ class Tensor(InPlace, Operations):
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Make the tensor a leaf of the tape that gathers `.grad` (or take it off). Floating point only."""
+        ops._common.flag(requires_grad, "requires_grad_", "requires_grad")
         if requires_grad and self.node is None:
             if not self.is_floating_point():
                 raise RuntimeError(f"requires_grad_: only floating-point tensors have gradients, not {self.dtype.name}")

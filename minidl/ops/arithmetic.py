@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -49,13 +49,19 @@ def sub(input: Tensor | Number, other: Tensor | Number, *, alpha: Number = 1) ->
         other = mul(other, alpha)
         return sub(input, other)
     a, b = operands(input, other, "sub")
-    if a.array.dtype.kind == "b":
-        raise TypeError("sub: bool tensors cannot be subtracted; use logical_xor (^) or convert with .int()")
+    if a is not input or b is not other or a.array.dtype.kind == "b":
+        _no_bools(input, other)
     try:
         Y = kernel(a).sub(a.array, b.array)
     except ValueError as error:
         raise _check("sub", a, b, error) from None
     return record(Y, a, lambda G: G, b, lambda G: -G)
+
+
+def _no_bools(a: Any, b: Any) -> None:
+    for x in (a, b):
+        if isinstance(x, (bool, np.bool_)) or isinstance(x, tape._TensorClass) and x.array.dtype.kind == "b":
+            raise TypeError("sub: bools cannot be subtracted; use logical_xor (^) or convert with .int()")
 
 
 def mul(input: Tensor | Number, other: Tensor | Number) -> Tensor:

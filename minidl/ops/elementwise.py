@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import tape
 from ..kernels import kernel
 from ..tape import mode, record, record_result, wrap
-from ._common import Number, broadcast, constant, floating, operands, tensor_of
+from ._common import _SCALARS, Number, broadcast, constant, floating, number, operands, tensor_of, whole
 
 if TYPE_CHECKING:
     from .._tensor import Tensor
@@ -32,6 +33,13 @@ def neg(input: Tensor) -> Tensor:
     return record(kernel(x).neg(x.array), x, lambda G: -G)
 
 
+def _ordered(x: Any, name: str) -> Tensor:
+    """x, if it holds numbers."""
+    if tensor_of(x, name).array.dtype.kind == "b":
+        raise TypeError(f"{name}: does not work on bool tensors; convert with .int() or .float()")
+    return x
+
+
 def abs(input: Tensor) -> Tensor:
     """Y = |X|
 
@@ -39,7 +47,7 @@ def abs(input: Tensor) -> Tensor:
 
     The derivative at 0 is 0.
     """
-    x = tensor_of(input, "abs")
+    x = _ordered(input, "abs")
     return record(kernel(x).abs(x.array), x, lambda G: G * sign(x))
 
 
@@ -214,7 +222,7 @@ def floor(input: Tensor) -> Tensor:
 
     ∂L/∂X = 0 * G
     """
-    x = tensor_of(input, "floor")
+    x = _ordered(input, "floor")
     return record(kernel(x).floor(x.array), x, lambda G: _flat(G))
 
 
@@ -223,7 +231,7 @@ def ceil(input: Tensor) -> Tensor:
 
     ∂L/∂X = 0 * G
     """
-    x = tensor_of(input, "ceil")
+    x = _ordered(input, "ceil")
     return record(kernel(x).ceil(x.array), x, lambda G: _flat(G))
 
 
@@ -234,7 +242,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
 
     Halves go to the even neighbour. decimals: how many digits after the point are kept.
     """
-    x = tensor_of(input, "round")
+    x, decimals = _ordered(input, "round"), whole(decimals, "round", "decimals")
     if decimals and x.array.dtype.kind in "iub":
         raise TypeError(f"round: decimals needs a floating-point tensor, got {x.array.dtype.name}; convert with .float()")
     if x.array.dtype.kind in "iu":
@@ -291,6 +299,8 @@ def where(condition: Tensor, input: Tensor | Number | None = None, other: Tensor
     condition = tensor_of(condition, "where")
     if input is None and other is None:
         return tuple(wrap(i) for i in np.nonzero(np.atleast_1d(condition.array)))
+    if condition.array.dtype == np.uint8:  # which once stood for bool
+        condition = condition.to(np.bool_)
     if condition.array.dtype.kind != "b":
         raise TypeError(f"where: condition must be bool, got {condition.array.dtype.name}; compare it with something")
     if not isinstance(input, type(condition)) and not isinstance(other, type(condition)):
@@ -316,8 +326,10 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     x = tensor_of(input, "clamp")
     if min is None and max is None:
         raise ValueError("clamp: give min, max or both")
-    if isinstance(min, type(x)) or isinstance(max, type(x)):
+    if isinstance(min, tape._TensorClass) or isinstance(max, tape._TensorClass):
         return _clamp_between(x, min, max)
+    min = None if min is None else number(min, "clamp", "min")
+    max = None if max is None else number(max, "clamp", "max")
     if x.array.dtype.kind in "iub" and (isinstance(min, float) or isinstance(max, float)):
         x = floating(x, "clamp")
     low = -math.inf if min is None else min
@@ -327,8 +339,11 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 def _clamp_between(x: Tensor, min: Tensor | None, max: Tensor | None) -> Tensor:
     """clamp by tensors, which broadcast; the gradient flows to what was taken, at a tie to x."""
-    if not all(b is None or isinstance(b, type(x)) for b in (min, max)):
-        raise TypeError("clamp: min and max must both be numbers, or both tensors; make the number a tensor")
+    bounds = [b if b is None or isinstance(b, tape._TensorClass) else number(b, "clamp", "a bound") for b in (min, max)]
+    if any(isinstance(b, _SCALARS) for b in bounds):
+        if any(isinstance(b, tape._TensorClass) and (b.array.ndim or b.node is not None) for b in bounds):
+            raise TypeError("clamp: min and max must both be numbers, or both tensors; make the number a tensor")
+        return clamp(x, *(number(b, "clamp", "a bound") for b in bounds))
     if max is None:
         x, low = operands(x, min, "clamp")
         broadcast("clamp", x.array.shape, low.array.shape)

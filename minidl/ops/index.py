@@ -11,7 +11,7 @@ from .. import tape
 from .._dtypes import int64
 from ..kernels import kernel
 from ..tape import record, view, wrap
-from ._common import broadcast, constant, dim_of, integers, sizes_of, tensor_of
+from ._common import broadcast, constant, dim_of, flag, integers, sequence, sizes_of, tensor_of, whole
 from .elementwise import where
 from .shape import _pad, broadcast_to, reshape
 
@@ -34,9 +34,15 @@ def _index_of(index: Any, name: str) -> tuple[Any, bool]:
     for part in parts:
         if hasattr(part, "array"):
             part = part.array
+            if part.dtype == np.uint8:  # which once stood for bool
+                part = part.astype(np.bool_)
         if isinstance(part, (list, np.ndarray)):
-            part = np.asarray(part)
-            if part.dtype == np.uint8 or part.dtype.kind == "f" and part.size == 0:
+            given = part
+            try:
+                part = np.asarray([p.array if hasattr(p, "array") else p for p in part] if isinstance(part, list) else part)
+            except ValueError:
+                raise TypeError(f"{name}: the list holds neither numbers nor bools of one shape") from None
+            if isinstance(given, list) and part.size == 0:
                 part = part.astype(int64)
             if part.dtype.kind not in "iub":
                 raise TypeError(f"{name}: index arrays hold integers or bools, got {part.dtype.name}")
@@ -201,8 +207,8 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     As gather, but indices broadcast with x in the other dimensions; without dim both are flattened.
     """
     x, indices = tensor_of(input, "take_along_dim"), integers(indices, "take_along_dim", "indices")
-    if (indices.array < 0).any():  # from the end; the smallest ones stay negative, and gather refuses them
-        n = x.array.size if dim is None else x.array.shape[dim_of(dim, x.array.ndim, "take_along_dim")]
+    if dim is not None and (indices.array < 0).any():  # from the end; the smallest stay negative, and gather refuses them
+        n = x.array.shape[dim_of(dim, x.array.ndim, "take_along_dim")] if x.array.ndim else 1
         indices = constant(np.where(indices.array < 0, indices.array + n, indices.array))
     if dim is None:
         return gather(reshape(x, -1), 0, reshape(indices, -1))
@@ -379,6 +385,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     (values, indices) along dim in rising (descending: falling) order; NaN counts as largest. Always stable.
     """
     x = tensor_of(input, "sort")
+    flag(descending, "sort", "descending"), flag(stable, "sort", "stable")
     axis = dim_of(dim, x.array.ndim, "sort")
     if x.array.ndim == 0:
         return ValuesAndIndices(x.clone(), constant(np.zeros((), int64)))
@@ -398,7 +405,10 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     (values, indices) of the k largest (or smallest) elements along dim, in order.
     """
     x = tensor_of(input, "topk")
-    axis = dim_of(dim, x.array.ndim, "topk")
+    axis, k = dim_of(dim, x.array.ndim, "topk"), whole(k, "topk", "k")
+    flag(largest, "topk", "largest"), flag(sorted, "topk", "sorted")
+    if x.array.dtype.kind == "b":
+        raise TypeError("topk: does not work on bool tensors, which have no order; convert with .int()")
     n = x.array.shape[axis] if x.array.ndim else 1
     if not 0 <= k <= n:
         raise ValueError(f"topk: k must lie in 0 to {n}, the size of dimension {axis}; got {k}")
@@ -419,7 +429,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     "circular" (the other end). These three pad all dimensions but the first, or but the first two.
     """
     x = tensor_of(input, "pad")
-    amounts, ndim = sizes_of((tuple(pad),), "pad"), x.array.ndim
+    amounts, ndim = sizes_of(sequence(pad, "pad", "pad"), "pad"), x.array.ndim
     if len(amounts) % 2 or len(amounts) > 2 * ndim:
         raise ValueError(f"pad: needs a pair (low, high) for at most {ndim} dimensions, got {amounts}")
     rest = (0,) * (ndim - len(amounts) // 2)

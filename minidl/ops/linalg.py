@@ -172,6 +172,10 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha:
     x broadcasts to the product's shape; beta = 0 ignores it (also its NaN).
     """
     product = mm(mat1, mat2)
+    if tensor_of(input, "addmm").array.dtype != product.array.dtype:
+        raise TypeError(
+            f"addmm: input is {input.array.dtype.name}, the matrices {product.array.dtype.name}; convert with .to(dtype)"
+        )
     if alpha != 1:
         product = alpha * product
     if broadcast("addmm", tensor_of(input, "addmm").array.shape, product.array.shape) != product.array.shape:

@@ -14,7 +14,7 @@ import numpy as np
 from .._dtypes import int64
 from ..kernels import kernel
 from ..tape import record, record_result, wrap
-from ._common import Dims, Number, cast, constant, dim_of, dims_of, floating, tensor_of
+from ._common import Dims, Number, cast, constant, dim_of, dims_of, flag, floating, number, real, tensor_of
 from .arithmetic import pow
 from .elementwise import abs, maximum, minimum, where
 from .index import ValuesAndIndices, gather
@@ -51,7 +51,7 @@ def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = 
     Integers and bools add up to int64.
     """
     x = cast(tensor_of(input, "sum"), dtype)
-    axes = dims_of(dim, x.array.ndim, "sum")
+    axes = dims_of(dim, x.array.ndim, "sum", keepdim)
     if x.array.dtype.kind in "iub" and dtype is None:
         x = constant(x.array.astype(int64))
     shape = x.array.shape
@@ -68,7 +68,7 @@ def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any =
     x = cast(tensor_of(input, "mean"), dtype)
     if x.array.dtype.kind in "iub":
         raise TypeError(f"mean: needs a floating-point tensor, got {x.array.dtype.name}; convert with .float()")
-    axes = dims_of(dim, x.array.ndim, "mean")
+    axes = dims_of(dim, x.array.ndim, "mean", keepdim)
     shape = x.array.shape
     n = math.prod(shape[i] for i in axes)
     return record(kernel(x).mean(x.array, axes, keepdim), x, lambda G: _spread(G / n, shape, axes))
@@ -80,7 +80,7 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
     ∂L/∂X[...,i] = G[...] * Π[j] (X[...,j] if j != i else 1)
     """
     x = cast(tensor_of(input, "prod"), dtype)
-    axes = dims_of(dim, x.array.ndim, "prod")
+    axes = dims_of(None if dim is None else dim_of(dim, x.array.ndim, "prod"), x.array.ndim, "prod", keepdim)
     if x.array.dtype.kind in "iub" and dtype is None:
         x = constant(x.array.astype(int64))
     if x.array.dtype.kind == "b":
@@ -103,7 +103,7 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
 
 def _extreme(name: str, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:
     x = tensor_of(x, name)
-    axes = dims_of(dim, x.array.ndim, name)
+    axes = dims_of(dim, x.array.ndim, name, keepdim)
     _not_empty(name, x, axes)
     shape = x.array.shape
 
@@ -156,13 +156,18 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor 
 def _max_or_min(name: str, of_all: Any, arg: Any, of_two: Any, x: Tensor, dim: Any, keepdim: bool) -> Any:
     x = tensor_of(x, name)
     if dim is None:
+        if keepdim is not False:
+            raise TypeError(f"{name}: keepdim needs a dim; without one there is a single number")
         return of_all(x)
     if isinstance(dim, type(x)) or isinstance(x, type(dim)):
+        if keepdim is not False:
+            raise TypeError(f"{name}: of two tensors the elementwise {name} is taken, which has no keepdim")
         return of_two(x, dim)
+    flag(keepdim, name, "keepdim")
     axis = dim_of(dim, x.array.ndim, name)
     if x.array.ndim == 0:
         return ValuesAndIndices(x.clone(), constant(np.zeros((), int64)))
-    index = arg(x, axis, keepdim=True)
+    index = arg(x.to(np.uint8) if x.array.dtype.kind == "b" else x, axis, keepdim=True)
     values = gather(x, axis, index)
     if keepdim:
         return ValuesAndIndices(values, index)
@@ -171,6 +176,9 @@ def _max_or_min(name: str, of_all: Any, arg: Any, of_two: Any, x: Tensor, dim: A
 
 def _arg(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     x = tensor_of(x, name)
+    flag(keepdim, name, "keepdim")
+    if x.array.dtype.kind == "b":
+        raise TypeError(f"{name}: does not work on bool tensors, which have no order; convert with .int()")
     if dim is None:
         _not_empty(name, x, tuple(range(x.array.ndim)))
         index = getattr(kernel(x), name)(x.array.reshape(-1), 0, False)
@@ -201,7 +209,9 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Y[...] = max[i] (X[...,i] != 0)"""
     x = tensor_of(input, "any")
-    return _flag(x, kernel(x).any(x.array, dims_of(dim, x.array.ndim, "any"), keepdim))
+    if dim == () or dim == []:  # over no dimension, as PyTorch's (sum and its like take this for all)
+        return _flag(x, x.array != 0)
+    return _flag(x, kernel(x).any(x.array, dims_of(dim, x.array.ndim, "any", keepdim), keepdim))
 
 
 def _flag(x: Tensor, Y: Any) -> Tensor:
@@ -212,20 +222,24 @@ def _flag(x: Tensor, Y: Any) -> Tensor:
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Y[...] = min[i] (X[...,i] != 0)"""
     x = tensor_of(input, "all")
-    return _flag(x, kernel(x).all(x.array, dims_of(dim, x.array.ndim, "all"), keepdim))
+    if dim == () or dim == []:
+        return _flag(x, x.array != 0)
+    return _flag(x, kernel(x).all(x.array, dims_of(dim, x.array.ndim, "all", keepdim), keepdim))
 
 
-def _spread_arguments(name: str, x: Tensor, dim: Any, unbiased: Any, correction: Any) -> tuple[tuple[int, ...], float]:
+def _spread_arguments(
+    name: str, x: Tensor, dim: Any, unbiased: Any, keepdim: bool, correction: Any
+) -> tuple[tuple[int, ...], float]:
     """The axes and the correction of var and std; PyTorch's older form has the flag `unbiased`, alone or after dim."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     if unbiased is not None:
         if correction not in (None, 1):
             raise TypeError(f"{name}: give correction or unbiased, not both")
-        correction = int(bool(unbiased))
+        correction = int(flag(unbiased, name, "unbiased"))
     if x.array.dtype.kind in "iub":
         raise TypeError(f"{name}: needs a floating-point tensor, got {x.array.dtype.name}; convert with .float()")
-    return dims_of(dim, x.array.ndim, name), 1 if correction is None else correction
+    return dims_of(dim, x.array.ndim, name, keepdim), 1 if correction is None else number(correction, name, "correction")
 
 
 def var(
@@ -245,7 +259,7 @@ def var(
     False are older names of the two.
     """
     x = tensor_of(input, "var")
-    axes, correction = _spread_arguments("var", x, dim, unbiased, correction)
+    axes, correction = _spread_arguments("var", x, dim, unbiased, keepdim, correction)
     shape = x.array.shape
     n = np.maximum(math.prod(shape[i] for i in axes) - correction, 0).item()
 
@@ -269,7 +283,7 @@ def std(
     ∂L/∂X[...,i] = 0 if Y[...] == 0 else G[...] * (X[...,i] - μ[...]) / ((size(i) - correction) * Y[...])
     """
     x = tensor_of(input, "std")
-    axes, correction = _spread_arguments("std", x, dim, unbiased, correction)
+    axes, correction = _spread_arguments("std", x, dim, unbiased, keepdim, correction)
     shape = x.array.shape
     n = np.maximum(math.prod(shape[i] for i in axes) - correction, 0).item()
 
@@ -289,7 +303,9 @@ def logsumexp(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     Computed as max + log Σ exp(x - max), which cannot overflow.
     """
     x = floating(input, "logsumexp")
-    axes = dims_of(dim, x.array.ndim, "logsumexp")
+    if isinstance(dim, (tuple, list)) and not dim:
+        raise ValueError("logsumexp: dim must name a dimension, got none; without dim all are taken")
+    axes = dims_of(dim, x.array.ndim, "logsumexp", keepdim)
     shape = x.array.shape
     Y = kernel(x).logsumexp(x.array, axes, keepdim)
     return record_result(Y, x, lambda G, Y: _spread(G, shape, axes) * (x - _spread(Y, shape, axes)).exp())
@@ -318,11 +334,10 @@ def norm(
 
     p: a number; inf and -inf give the largest and smallest absolute value, 0 counts what is not 0, "fro" is 2.
     """
-    x = floating(cast(tensor_of(input, "norm"), dtype), "norm")
-    if p == "fro":
-        p = 2
-    if not isinstance(p, (int, float)):
-        raise ValueError(f"norm: p must be a number or 'fro', got {p!r}")
+    x = real(cast(tensor_of(input, "norm"), dtype), "norm")
+    if isinstance(p, str) and p != "fro":
+        raise ValueError(f"norm: p must be a number or 'fro', got {p!r}; the nuclear norm is not supported")
+    p = 2 if p is None or isinstance(p, str) else number(p, "norm", "p")
     if p == math.inf:
         return amax(abs(x), dim, keepdim)
     if p == -math.inf:
@@ -332,7 +347,7 @@ def norm(
         return record(count.array, x, lambda G: constant(np.zeros_like(x.array)))
     if p == 1:
         return sum(abs(x), dim, keepdim)
-    axes = dims_of(dim, x.array.ndim, "norm")
+    axes = dims_of(dim, x.array.ndim, "norm", keepdim)
     shape = x.array.shape
 
     def derivative(G: Tensor, Y: Tensor) -> Tensor:

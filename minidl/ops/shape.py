@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from ..tape import record, share
 from ..tape import view as record_view
-from ._common import constant, dim_of, promote_all, sizes_of, tensor_of
+from ._common import constant, dim_of, promote_all, sequence, sizes_of, tensor_of, whole
 
 if TYPE_CHECKING:
     from .._tensor import Tensor
@@ -95,7 +94,7 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """
     x = tensor_of(input, "unflatten")
     axis, shape = dim_of(dim, x.array.ndim, "unflatten"), x.array.shape
-    new = _new_shape("unflatten", (shape[axis],), sizes_of((tuple(sizes),), "unflatten"))
+    new = _new_shape("unflatten", (shape[axis],), sizes_of(sequence(sizes, "unflatten", "sizes"), "unflatten"))
     return reshape(x, (*shape[:axis], *new, *shape[axis + 1 :]))
 
 
@@ -154,7 +153,10 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     if dim is None:
         asked = set(range(len(shape)))
     else:
-        asked = {dim_of(d, len(shape), "squeeze") for d in (dim if isinstance(dim, (tuple, list)) else (dim,))}
+        dims = dim if isinstance(dim, (tuple, list)) else (dim,)
+        asked = {dim_of(d, len(shape), "squeeze") for d in dims}
+        if len(asked) < len(dims):
+            raise ValueError(f"squeeze: a dimension appears twice in dim={dim}")
     return reshape(x, tuple(n for i, n in enumerate(shape) if n != 1 or i not in asked))
 
 
@@ -293,7 +295,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     if x.array.ndim == 0:
         raise ValueError("narrow: a tensor of 0 dimensions has nothing to narrow")
     n = x.array.shape[axis]
-    start, length = operator.index(start), operator.index(length)
+    start, length = whole(start, "narrow", "start"), whole(length, "narrow", "length")
     if start < 0:
         start += n
     if not (0 <= start <= n and 0 <= length <= n - start):
@@ -341,11 +343,13 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
     At most `chunks` pieces of X along dim, each from start_k on. Views of size ceil(n / chunks), the last may be smaller.
     """
-    x = tensor_of(input, "chunk")
+    x, chunks = tensor_of(input, "chunk"), whole(chunks, "chunk", "chunks")
     if chunks < 1:
         raise ValueError(f"chunk: chunks must be positive, got {chunks}")
-    n = x.array.shape[dim_of(dim, x.array.ndim, "chunk")] if x.array.ndim else 0
-    return split(x, max(-(-n // chunks), 1), dim)
+    if x.array.ndim == 0:
+        raise ValueError("chunk: a tensor of 0 dimensions cannot be taken apart")
+    n = x.array.shape[dim_of(dim, x.array.ndim, "chunk")]
+    return split(x, -(-n // chunks), dim) if n else split(x, [0] * chunks, dim)
 
 
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
@@ -384,8 +388,8 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
     Without dims the flattened tensor is rolled.
     """
     x = tensor_of(input, "roll")
-    by = tuple(shifts) if isinstance(shifts, (tuple, list)) else (shifts,)
-    if dims is None:
+    by = tuple(whole(n, "roll", "shifts") for n in (shifts if isinstance(shifts, (tuple, list)) else (shifts,)))
+    if dims is None or isinstance(dims, (tuple, list)) and not dims:
         if len(by) != 1:
             raise ValueError("roll: several shifts need as many dims")
         return record(np.roll(x.array, by[0]), x, lambda G: roll(G, -by[0]))
@@ -404,7 +408,7 @@ def tril(input: Tensor, diagonal: int = 0) -> Tensor:
 
     ∂L/∂X[...,i,j] = G[...,i,j] if j <= i + diagonal else 0
     """
-    x = tensor_of(input, "tril")
+    x, diagonal = tensor_of(input, "tril"), whole(diagonal, "tril", "diagonal")
     if x.array.ndim < 2:
         raise ValueError(f"tril: needs at least 2 dimensions, got {x.array.ndim}")
     return record(np.tril(x.array, diagonal), x, lambda G: tril(G, diagonal))
@@ -415,7 +419,7 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
 
     ∂L/∂X[...,i,j] = G[...,i,j] if j >= i + diagonal else 0
     """
-    x = tensor_of(input, "triu")
+    x, diagonal = tensor_of(input, "triu"), whole(diagonal, "triu", "diagonal")
     if x.array.ndim < 2:
         raise ValueError(f"triu: needs at least 2 dimensions, got {x.array.ndim}")
     return record(np.triu(x.array, diagonal), x, lambda G: triu(G, diagonal))
@@ -431,7 +435,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     A vector v becomes the square matrix M that has it on a diagonal, a matrix M the vector v of its diagonal.
     diagonal: 0 the main one, above it positive, below negative.
     """
-    x = tensor_of(input, "diag")
+    x, diagonal = tensor_of(input, "diag"), whole(diagonal, "diag", "diagonal")
     if x.array.ndim == 1:
         return record(np.diag(x.array, diagonal), x, lambda G: diag(G, diagonal))
     if x.array.ndim != 2:

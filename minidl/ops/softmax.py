@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..kernels import kernel
 from ..tape import record_fused
-from ._common import cast, dim_of, floating
+from ._common import cast, dim_of, real, tensor_of
 from .elementwise import exp
 from .reduce import amax, logsumexp, sum
 
@@ -22,7 +22,7 @@ def softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
     Computed from x - max(x), which cannot overflow. One kernel for the value, one for the gradient; they equal
     exp(x - max) / sum(exp(x - max)) in the engine's plain operations.
     """
-    x = floating(cast(input, dtype), "softmax")
+    x = real(cast(tensor_of(input, "softmax"), dtype), "softmax")
     axis = dim_of(dim, x.array.ndim, "softmax")
     if x.array.ndim == 0:
         return softmax(x.reshape(1), 0).reshape(())
@@ -45,7 +45,7 @@ def log_softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
 
     One kernel for the value, one for the gradient; they equal x - logsumexp(x) in the engine's plain operations.
     """
-    x = floating(cast(input, dtype), "log_softmax")
+    x = real(cast(tensor_of(input, "log_softmax"), dtype), "log_softmax")
     axis = dim_of(dim, x.array.ndim, "log_softmax")
     if x.array.ndim == 0:
         return log_softmax(x.reshape(1), 0).reshape(())
