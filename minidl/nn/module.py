@@ -261,6 +261,22 @@ class Module:
             module = child
         return module
 
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter at a dotted path, `model.get_parameter("features.0.weight")`."""
+        return self._get("get_parameter", "_parameters", target)
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer at a dotted path, `model.get_buffer("norm.running_mean")`."""
+        return self._get("get_buffer", "_buffers", target)
+
+    def _get(self, who: str, kind: str, target: str) -> Any:
+        path, _, name = target.rpartition(".")
+        owner = self.get_submodule(path)
+        found = getattr(owner, kind).get(name)
+        if found is None:
+            raise AttributeError(f"{who}: {type(owner).__name__} has no {kind[1:-1]} {name!r} (of {target!r})")
+        return found
+
     # Changing the whole tree
 
     def apply(self: M, fn: Callable[[Module], object]) -> M:

@@ -102,8 +102,26 @@ class AvgPool2d(_AvgPool):
         return F.avg_pool2d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
 
+class AdaptiveAvgPool2d(Module):
+    """(N, C, H, W) or (C, H, W) -> (N, C, P, Q) with (P, Q) = output_size, whatever H and W: each window's mean.
+
+    output_size: two numbers, or one for both; None keeps the input's. AdaptiveAvgPool2d(1) is the mean of each channel
+    (Lin, Chen & Yan 2014, section 3.2). The formula: `minidl.nn.functional.adaptive_avg_pool2d`.
+    """
+
+    def __init__(self, output_size: int | None | tuple[int | None, int | None]) -> None:
+        super().__init__()
+        self.output_size = output_size
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(input, self.output_size)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
 def _single(size: Size) -> tuple[int, ...]:
     return (size,) if isinstance(size, int) else tuple(size)
 
 
-__all__ = ["AvgPool1d", "AvgPool2d", "MaxPool1d", "MaxPool2d"]
+__all__ = ["AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "MaxPool1d", "MaxPool2d"]

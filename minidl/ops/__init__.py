@@ -1,7 +1,7 @@
 """Every differentiable operation, one file a family: formula, value and derivatives of each on one screen."""
 
 from .attention import scaled_dot_product_attention
-from .conv import conv1d, conv2d, conv2d_input, conv2d_weight
+from .conv import conv1d, conv2d, conv2d_input, conv2d_weight, conv_transpose2d, pixel_shuffle, unfold
 from .elementwise import (
     abs,
     add,
@@ -78,8 +78,9 @@ from .index import (
 )
 from .linalg import addmm, bmm, dot, linear, matmul, mm, mv, outer
 from .noise import dropout, dropout2d
-from .normalize import batch_norm, layer_norm, rms_norm
-from .pool import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
+from .normalize import batch_norm, cosine_similarity, group_norm, layer_norm, normalize, rms_norm
+from .pool import adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
+from .recurrent import gru_step, lstm_step
 from .reduce import (
     all,
     amax,
