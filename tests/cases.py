@@ -487,9 +487,9 @@ CLASSES = [
     V("c", index("", "c"), formula=False),
 ]
 LOSSES = [
-    loss("mse_loss", specs.reduced(lambda x, t: (x - t) ** 2), V("ij", "ij"), least=SOME),
-    loss("l1_loss", specs.reduced(lambda x, t: np.abs(x - t)), V("ij", "ij"), least=SOME),
-    loss("huber_loss", specs.reduced(specs.huber), V("ij", "ij"), V("i", "i", delta=0.5), least=SOME),
+    loss("mse_loss", specs.weighed(lambda x, t: (x - t) ** 2), V("ij", "ij"), V("ij", "ij", positive("ij")), least=SOME, only=(0, 1)),
+    loss("l1_loss", specs.weighed(lambda x, t: np.abs(x - t)), V("ij", "ij"), V("ij", "ij", positive("ij")), least=SOME, only=(0, 1)),
+    loss("huber_loss", specs.weighed(specs.huber), V("ij", "ij"), V("i", "i", delta=0.5), V("ij", "ij", positive("ij"), delta=0.7), least=SOME, only=(0, 1)),
     loss(
         "smooth_l1_loss", specs.reduced(lambda x, t, beta=1.0: specs.huber(x, t, beta) / beta), V("ij", "ij"), V("i", "i", beta=0.4),
         least=SOME,

@@ -359,6 +359,17 @@ def reduced(terms: Callable[..., Any]) -> Callable[..., Any]:
     return spec
 
 
+def weighed(terms: Callable[..., Any]) -> Callable[..., Any]:
+    """A loss from its single terms, with a weight for each."""
+
+    def spec(x: Any, t: Any, weight: Any = None, *, reduction: str = "mean", **options: Any) -> np.ndarray:
+        values = terms(x, t, **options)
+        weight = np.ones_like(values) if weight is None else weight
+        return {"mean": (weight * values).sum() / weight.sum(), "sum": (weight * values).sum(), "none": weight * values}[reduction]
+
+    return spec
+
+
 def huber(x: np.ndarray, t: Any, delta: float = 1.0) -> np.ndarray:
     d = np.abs(x - t)
     return np.where(d < delta, d**2 / 2, delta * (d - delta / 2))

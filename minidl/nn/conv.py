@@ -186,7 +186,7 @@ class ConvTranspose2d(_Conv):
         self.output_padding = self._sizes("output_padding", output_padding, 0)
 
     def forward(self, input: Tensor, output_size: Size | None = None) -> Tensor:
-        more = self.output_padding if output_size is None else self._chosen(input, output_size)
+        more: Any = self.output_padding if output_size is None else self._chosen(input, output_size)
         return F.conv_transpose2d(
             input, self.weight, self.bias, self.stride, self.padding, more, self.groups, self.dilation
         )

@@ -109,7 +109,7 @@ class _Recurrent(Module):
                 if layer > 0 and self.dropout:
                     x = F.dropout(x, self.dropout, self.training)
                 outputs: list[Tensor] = []
-            part = {what: getattr(self, f"{what}_l{layer}{suffix}", None) for what in _PARTS}
+            part: dict[str, Any] = {w: getattr(self, f"{w}_l{layer}{suffix}", None) for w in _PARTS}
             projected = F.linear(x, part["weight_ih"], part["bias_ih"])  # (T, N, gates * H)
             reverse = suffix != ""
             states = recur(self._unit, projected, start[place], part["weight_hh"], part["bias_hh"], reverse)
@@ -125,9 +125,8 @@ class _Recurrent(Module):
     def _checked(self, what: str, state: Any, input: Any) -> Tensor:
         """A state given by the caller, as (layers * D, N, H)."""
         batched = isinstance(input, Tensor) and input.ndim == 3
-        size = (self.num_layers * (1 + self.bidirectional), self.hidden_size)
-        if batched:
-            size = (size[0], input.shape[0 if self.batch_first else 1], size[1])
+        batch = (input.shape[0 if self.batch_first else 1],) if batched else ()
+        size = (self.num_layers * (1 + self.bidirectional), *batch, self.hidden_size)
         if not isinstance(state, Tensor) or tuple(state.shape) != size:
             got = tuple(state.shape) if isinstance(state, Tensor) else type(state).__name__
             raise ValueError(

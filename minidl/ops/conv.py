@@ -250,7 +250,7 @@ def conv_transpose2d(
     )
     if min(size) < 1:
         raise ValueError(f"{name}: input {X} and weight {W} with padding {paddings} give an image of size {size}, which is empty")
-    y = conv2d_input(input, weight, size, strides, paddings, dilations, groups)  # type: ignore[arg-type]
+    y = conv2d_input(input, weight, size, strides, paddings, dilations, groups)
     if tuple(inner) != more:
         y = pad(y, (0, more[1] - inner[1], 0, more[0] - inner[0]))
     return y if bias is None else y + reshape(bias, (1, -1, 1, 1))

@@ -205,7 +205,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: int | None | tuple[int | Non
     size, wanted = shape[2:], [have if n is None else n for have, n in zip(shape[2:], both, strict=True)]
     if all(n and have % n == 0 for have, n in zip(size, wanted, strict=True)):
         window = tuple(have // n for have, n in zip(size, wanted, strict=True))
-        return avg_pool2d(input, window)  # type: ignore[arg-type]
+        return avg_pool2d(input, window)
     for dim, n in ((2, wanted[0]), (3, wanted[1])):
         have = shape[dim]
         bounds = [(p * have // n, -(-(p + 1) * have // n)) for p in range(n)]
