@@ -365,7 +365,8 @@ def weighed(terms: Callable[..., Any]) -> Callable[..., Any]:
     def spec(x: Any, t: Any, weight: Any = None, *, reduction: str = "mean", **options: Any) -> np.ndarray:
         values = terms(x, t, **options)
         weight = np.ones_like(values) if weight is None else weight
-        return {"mean": (weight * values).sum() / weight.sum(), "sum": (weight * values).sum(), "none": weight * values}[reduction]
+        values = weight * values
+        return {"mean": values.sum() / weight.sum(), "sum": values.sum(), "none": values}[reduction]
 
     return spec
 

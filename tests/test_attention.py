@@ -339,8 +339,11 @@ LAYERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"attn_mask": numbers(L, S), "key_padding_mask": np.where(PADDING, -np.inf, 0.0)}),
     ({"add_bias_kv": True}, {}),
     ({"add_zero_attn": True, "bias": False}, {"key_padding_mask": PADDING}),
-    ({"add_bias_kv": True, "add_zero_attn": True}, {"attn_mask": numbers(N * HEADS, L, S), "key_padding_mask": np.where(PADDING, -np.inf, 0.0)}),
-    ({"add_zero_attn": True}, {"attn_mask": np.triu(np.ones((L, S), bool), 1), "is_causal": True}),
+    (
+        {"add_bias_kv": True, "add_zero_attn": True},
+        {"attn_mask": numbers(N * HEADS, L, S), "key_padding_mask": np.where(PADDING, -np.inf, 0.0)},
+    ),
+    ({"add_zero_attn": True}, {"attn_mask": np.triu(np.ones((L, S), bool), 1)}),
     ({"kdim": 7, "vdim": 9}, {}),
     ({"kdim": 7, "add_bias_kv": True, "bias": False}, {"attn_mask": BARRED}),
 ]

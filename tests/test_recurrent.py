@@ -199,8 +199,8 @@ def test_what_is_kept_is_not_changed_behind_its_back() -> None:
         (lambda: nn.GRU(4, 3)(minidl.zeros(5, 2, 4), minidl.zeros(1, 3, 3)), ValueError, r"h_0 is \(1, 3, 3\)"),
         (lambda: nn.LSTM(4, 3)(minidl.zeros(5, 2, 4), minidl.zeros(1, 2, 3)), TypeError, r"the pair \(h, c\)"),
         (lambda: nn.GRUCell(4, 3)(minidl.zeros(2, 5)), ValueError, r"expected \(N, 4\)"),
-        (lambda: nn.LSTMCell(4, 3)(minidl.zeros(2, 4), (minidl.zeros(2, 3), minidl.zeros(3, 3))), ValueError, "a state is"),
-        (lambda: minidl.ops.lstm_step(minidl.zeros(2, 3, 4), minidl.zeros(2, 4, 4), minidl.zeros(2, 4)), ValueError, "lstm_step"),
+        (lambda: nn.GRUCell(4, 3)(minidl.zeros(2, 4), minidl.zeros(3, 3)), ValueError, "a state is"),
+        (lambda: minidl.ops.lstm_step(*[minidl.zeros(2, 4, 4)] * 2, minidl.zeros(2, 3)), ValueError, "lstm_step"),
     ],
 )  # fmt: skip
 def test_refusals(call: Any, error: type[Exception], words: str) -> None:
