@@ -598,6 +598,88 @@ def adam_step(
         w -= lr / (1 - beta1**step) * m_ / (np.sqrt(v_) / math.sqrt(1 - beta2**step) + eps)
 
 
+def amsgrad_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    m: Sequence[Array],
+    v: Sequence[Array],
+    largest: Sequence[Array],
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None:
+    """As adam_step, dividing by the largest v so far."""
+    for w, g, m_, v_, most in zip(params, grads, m, v, largest, strict=True):
+        if weight_decay and decoupled:
+            w *= 1 - lr * weight_decay
+        elif weight_decay:
+            g = g + weight_decay * w
+        m_[...] = beta1 * m_ + (1 - beta1) * g
+        v_[...] = beta2 * v_ + (1 - beta2) * g * g
+        np.maximum(most, v_, out=most)
+        w -= lr / (1 - beta1**step) * m_ / (np.sqrt(most) / math.sqrt(1 - beta2**step) + eps)
+
+
+def adagrad_step(
+    params: Sequence[Array], grads: Sequence[Array], v: Sequence[Array], lr: float, eps: float, weight_decay: float
+) -> None:
+    for w, g, v_ in zip(params, grads, v, strict=True):
+        if weight_decay:
+            g = g + weight_decay * w
+        v_ += g * g
+        w -= lr * g / (np.sqrt(v_) + eps)
+
+
+def rmsprop_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    v: Sequence[Array],
+    m: Sequence[Array] | None,
+    buffers: Sequence[Array] | None,
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+) -> None:
+    for i, (w, g, v_) in enumerate(zip(params, grads, v, strict=True)):
+        if weight_decay:
+            g = g + weight_decay * w
+        v_[...] = alpha * v_ + (1 - alpha) * g * g
+        spread = v_
+        if m is not None:
+            m[i][...] = alpha * m[i] + (1 - alpha) * g
+            spread = v_ - m[i] * m[i]
+        d = g / (np.sqrt(spread) + eps)
+        if buffers is not None:
+            buffers[i][...] = momentum * buffers[i] + d
+            d = buffers[i]
+        w -= lr * d
+
+
+def adadelta_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    v: Sequence[Array],
+    m: Sequence[Array],
+    lr: float,
+    rho: float,
+    eps: float,
+    weight_decay: float,
+) -> None:
+    for w, g, v_, m_ in zip(params, grads, v, m, strict=True):
+        if weight_decay:
+            g = g + weight_decay * w
+        v_[...] = rho * v_ + (1 - rho) * g * g
+        d = np.sqrt(m_ + eps) / np.sqrt(v_ + eps) * g
+        m_[...] = rho * m_ + (1 - rho) * d * d
+        w -= lr * d
+
+
 # ------------------------------------------------------------------------------------------- steps of recurrent units
 
 
