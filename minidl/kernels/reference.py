@@ -693,7 +693,7 @@ def lstm_step(x: Array, a: Array, c: Array) -> tuple[Array, Array]:
 
 
 def lstm_step_gradient(g: Array, gates: Array, c: Array, y: Array) -> tuple[Array, Array]:
-    """g = ∂L/∂y (2, N, H); gates and y as lstm_step gave them -> gradients for x (a's is the same) and c."""
+    """Of ∂L/∂y (2, N, H), gates and y as lstm_step gave them: the gradients for x (a's is the same) and c."""
     i, f, candidate, o = gates.swapaxes(0, 1)
     tanh_c = np.tanh(y[1])
     d = g[1] + g[0] * o * (1 - tanh_c * tanh_c)
@@ -711,7 +711,7 @@ def gru_step(x: Array, a: Array, h: Array) -> tuple[Array, Array]:
 
 
 def gru_step_gradient(g: Array, gates: Array, a: Array, h: Array) -> tuple[Array, Array, Array]:
-    """g = ∂L/∂(new h) (N, H); gates as gru_step gave them -> gradients for x, a and h."""
+    """Of ∂L/∂(new h) (N, H), gates as gru_step gave them: the gradients for x, a and h."""
     r, z, candidate = gates.swapaxes(0, 1)
     d = g * (1 - z) * (1 - candidate * candidate)
     to_x = np.stack([d * a[:, 2] * r * (1 - r), g * (h - candidate) * z * (1 - z), d], 1)

@@ -146,13 +146,14 @@ _PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class RNN(_Recurrent):
-    """(T, N, input_size) -> output (T, N, D * H) and h_n (layers * D, N, H): h[t] = tanh(W_ih x[t] + b_ih + W_hh
-    h[t-1] + b_hh).
+    """(T, N, input_size) -> output (T, N, D * H) and h_n (layers * D, N, H), by Elman's units:
 
-    H = hidden_size, D = 2 if bidirectional else 1. The layers above take the outputs of the layer below, in training
-    through dropout. batch_first: input and output (N, T, ...), states as ever. Without a batch: (T, input_size).
-    `nonlinearity`: "tanh" or "relu". `rnn(input, h_0)`: h_0 (layers * D, N, H), 0 by default. Initial values: U(-k,
-    k), k = 1 / sqrt(H). Source: Elman 1990, Finding Structure in Time.
+        h[t] = tanh(W_ih x[t] + b_ih + W_hh h[t-1] + b_hh)
+
+    with H for hidden_size, and D for 2 if bidirectional else 1. The layers above take the outputs of the layer below,
+    in training through dropout. batch_first: input and output (N, T, ...), states as ever. Without a batch: (T,
+    input_size). `nonlinearity`: "tanh" or "relu". `rnn(input, h_0)`: h_0 (layers * D, N, H), 0 by default. Initial
+    values: U(-k, k), k = 1 / sqrt(H). Source: Elman 1990, Finding Structure in Time.
 
     Errors: TypeError for a PackedSequence, which is not supported; ValueError where sizes do not fit.
     """
@@ -187,9 +188,12 @@ class RNN(_Recurrent):
 class GRU(_Recurrent):
     """(T, N, input_size) -> output (T, N, D * H) and h_n (layers * D, N, H), by gated recurrent units.
 
-    r = sigmoid(W_ir x + b_ir + W_hr h + b_hr), z likewise, c = tanh(W_ic x + b_ic + r * (W_hc h + b_hc)) and h' = (1
-    - z) * c + z * h; a weight's rows stand in the order r, z, c. Shapes and options: RNN's. Source: Cho et al. 2014,
-    Learning Phrase Representations, section 2.3.
+        r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)          z, the same with weights of its own
+        c = tanh(W_ic x + b_ic + r * (W_hc h + b_hc))
+        h' = (1 - z) * c + z * h
+
+    A weight's rows stand in the order r, z, c. Shapes and options: RNN's. Source: Cho et al. 2014, Learning Phrase
+    Representations, section 2.3.
     """
 
     def __init__(
@@ -217,10 +221,13 @@ class GRU(_Recurrent):
 class LSTM(_Recurrent):
     """(T, N, input_size) -> output (T, N, D * H) and (h_n, c_n), each (layers * D, N, H), by long short-term memory.
 
-    i = sigmoid(W_ii x + b_ii + W_hi h + b_hi), the gates f and o likewise, g = tanh(W_ig x + b_ig + W_hg h + b_hg),
-    c' = f * c + i * g and h' = o * tanh(c'); a weight's rows stand in the order i, f, g, o. Shapes and options: RNN's;
-    `lstm(input, (h_0, c_0))`. Source: Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000. `proj_size` is
-    refused.
+        i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)          f and o, the same with weights of their own
+        g = tanh(W_ig x + b_ig + W_hg h + b_hg)
+        c' = f * c + i * g
+        h' = o * tanh(c')
+
+    A weight's rows stand in the order i, f, g, o. Shapes and options: RNN's; `lstm(input, (h_0, c_0))`. Source:
+    Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000. `proj_size` is refused.
     """
 
     def __init__(
@@ -306,7 +313,7 @@ class _Cell(Module):
 
 
 class RNNCell(_Cell):
-    """(N, input_size), (N, H) -> (N, H): h' = tanh(W_ih x + b_ih + W_hh h + b_hh), or relu; h is 0 where not given.
+    """(N, input_size), (N, H) -> (N, H), tanh(W_ih x + b_ih + W_hh h + b_hh), or relu of it; h is 0 where not given.
 
     Without a batch: (input_size), (H) -> (H). Source: Elman 1990.
     """

@@ -17,13 +17,19 @@ from minidl.nn.norm import LayerNorm
 
 
 class TransformerEncoderLayer(Module):
-    """x ← norm1(x + attention(x)), then x ← norm2(x + W_2 activation(W_1 x + b_1) + b_2).
+    """Attention, then a small network at each place, both added to what they read:
 
-    norm_first: x ← x + attention(norm1(x)), x ← x + W_2 activation(W_1 norm2(x) + b_1) + b_2 instead, which trains
-    without a warm-up (Xiong et al. 2020). dropout: of the attention's weights, of the activations, and of what is
-    added to x. activation: "relu", "gelu" or a function of a tensor. batch_first: (N, L, d_model) rather than (L, N,
-    d_model). bias=False leaves out every bias. Source: Vaswani et al. 2017, section 3.1 (d_model 512, nhead 8,
-    dim_feedforward 2048 there).
+        x ← norm1(x + attention(x))             with norm_first     x ← x + attention(norm1(x))
+        x ← norm2(x + feed(x))                                      x ← x + feed(norm2(x))
+
+    where feed(x) is W_2 activation(W_1 x + b_1) + b_2. With norm_first it trains without a warm-up (Xiong et al. 2020).
+
+    dropout       probability, for the attention's weights, the activations, and what is added to x
+    activation    "relu", "gelu" or a function of a tensor
+    batch_first   (N, L, d_model) rather than (L, N, d_model)
+    bias          False leaves out every bias
+
+    Source: Vaswani et al. 2017, section 3.1 (d_model 512, nhead 8, dim_feedforward 2048 there).
     """
 
     def __init__(

@@ -130,7 +130,7 @@ class Unit:
 
 
 class Elman(Unit):
-    """h' = tanh(x + a), or relu (Elman 1990)."""
+    """tanh(x + a), or relu(x + a): the new h (Elman 1990)."""
 
     gates = 1
 

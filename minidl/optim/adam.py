@@ -17,8 +17,8 @@ class Adam(Optimizer):
     m ← β1 * m + (1 - β1) * g
     v ← β2 * v + (1 - β2) * g**2
     m̂ ← m / (1 - β1**t)
-    u ← maximum(u, v) if amsgrad else v
-    v̂ ← u / (1 - β2**t)
+    u ← maximum(u, v) if amsgrad else u
+    v̂ ← (u if amsgrad else v) / (1 - β2**t)
     w ← w - lr * m̂ / (sqrt(v̂) + eps)
 
     w a parameter, g its gradient, m, v and u start at 0, t = 1, 2, ... is the parameter's own count of steps.
@@ -105,8 +105,8 @@ class AdamW(Adam):
     m ← β1 * m + (1 - β1) * g
     v ← β2 * v + (1 - β2) * g**2
     m̂ ← m / (1 - β1**t)
-    u ← maximum(u, v) if amsgrad else v
-    v̂ ← u / (1 - β2**t)
+    u ← maximum(u, v) if amsgrad else u
+    v̂ ← (u if amsgrad else v) / (1 - β2**t)
     w ← w - lr * m̂ / (sqrt(v̂) + eps)
 
     Adam whose weight decay goes past m and v: every parameter shrinks by the same share lr * weight_decay a

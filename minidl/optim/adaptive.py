@@ -96,8 +96,8 @@ class RMSprop(_Adaptive):
     """g ← -g if maximize else g
     g ← g + weight_decay * w
     v ← alpha * v + (1 - alpha) * g**2
-    m ← alpha * m + (1 - alpha) * g if centered else 0
-    d ← g / (sqrt(v - m**2) + eps)
+    m ← alpha * m + (1 - alpha) * g if centered else m
+    d ← g / (sqrt(v - m**2 if centered else v) + eps)
     b ← momentum * b + d
     w ← w - lr * b
 
