@@ -17,20 +17,29 @@ from .scaling import Affine, Chain, MinMax, Standardize, Transform, transform_fr
 from .sources import csv_table, digits, fashion_mnist, idx_folder, load, mnist
 from .splitting import split_rows
 from .tables import Table, read_csv
+from .text import RandomWindows, TextData, TextParts, Windows, load_text, read_text, split_text
+from .tokenizers import BytePairTokenizer, CharTokenizer, Tokenizer, load_tokenizer, tokenizer_from_state
 
 __all__ = [
     "Affine",
     "ArrayData",
+    "BytePairTokenizer",
     "Chain",
+    "CharTokenizer",
     "Clip",
     "DataError",
     "DataNotFoundError",
     "Impute",
     "MinMax",
     "Parts",
+    "RandomWindows",
     "Standardize",
     "Table",
+    "TextData",
+    "TextParts",
+    "Tokenizer",
     "Transform",
+    "Windows",
     "cache_folder",
     "csv_table",
     "digits",
@@ -39,15 +48,20 @@ __all__ = [
     "fashion_mnist",
     "idx_folder",
     "load",
+    "load_text",
+    "load_tokenizer",
     "missing_rows",
     "mnist",
     "one_hot",
     "outlier_rows",
     "read_csv",
     "read_idx",
+    "read_text",
     "split_data",
     "split_rows",
+    "split_text",
     "take_images",
+    "tokenizer_from_state",
     "transform_from_state",
     "write_idx",
 ]
