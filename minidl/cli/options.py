@@ -16,6 +16,8 @@ examples:
   minidl train                                        handwritten digits, in a few seconds
   minidl train --data mnist --model cnn               MNIST, fetched on first use
   minidl train --data wine.csv --label quality        a table of your own
+  minidl train --data shakespeare                     a small GPT that writes plays, in a minute
+  minidl train --data book.txt --model gpt            a text of your own
   minidl train --resume runs/mnist-cnn-001            go on after an interruption
 """
 BENCH_EXAMPLES = """\
@@ -81,7 +83,9 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     train = commands.add_parser("train", help="train a model", description="Train a model.", epilog=TRAIN_EXAMPLES)
     data = train.add_argument_group("data")
     data.add_argument(
-        "--data", metavar="WHAT", help="digits (default), mnist, fashion-mnist, a folder of IDX files, or a CSV file"
+        "--data",
+        metavar="WHAT",
+        help="digits (default), mnist, fashion-mnist, shakespeare, a folder of IDX files, a CSV file, or a text file",
     )
     data.add_argument(
         "--label", metavar="COLUMN", help="the CSV's label column, by name or number from 0 (default: the last)"
@@ -102,7 +106,9 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         "--augment-shift", type=whole(0), metavar="PIXELS", help="shift each training image by up to so many pixels"
     )
     model = train.add_argument_group("model")
-    model.add_argument("--model", type=choice("linear", "mlp", "cnn", "lenet5"), help="linear, mlp, cnn or lenet5")
+    model.add_argument(
+        "--model", type=choice("linear", "mlp", "cnn", "lenet5", "gpt"), help="linear, mlp, cnn, lenet5 or gpt"
+    )
     model.add_argument(
         "--hidden", type=sizes, nargs="+", metavar="UNITS", help="units of the hidden layers: --hidden 256 128"
     )
@@ -131,6 +137,19 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     learning.add_argument(
         "--patience", type=whole(1), metavar="N", help="stop after N epochs without a better validation loss"
     )
+    text = train.add_argument_group("texts (--model gpt)")
+    text.add_argument(
+        "--tokenizer", type=choice("char", "bpe"), help="a token a character (default), or byte pairs learned here"
+    )
+    text.add_argument("--vocab", type=whole(256, 1 << 16), metavar="N", help="tokens of bpe (default 512)")
+    text.add_argument("--context", type=whole(1), metavar="N", help="tokens that the model sees (default 64)")
+    text.add_argument("--width", type=whole(1), metavar="N", help="of the model (default 128)")
+    text.add_argument("--heads", type=whole(1), metavar="N", help="of each attention (default 4)")
+    text.add_argument("--layers", type=whole(1), metavar="N", help="blocks of attention and MLP (default 4)")
+    text.add_argument("--steps", type=whole(1), metavar="N", help="batches to learn from (default 2000)")
+    text.add_argument("--warmup", type=whole(0), metavar="N", help="steps in which the learning rate grows")
+    text.add_argument("--clip", type=number(0), metavar="NORM", help="longest gradient (default 1; 0: any)")
+    text.add_argument("--eval-every", type=whole(1), metavar="N", help="steps from one validation to the next")
     running = train.add_argument_group("running")
     running.add_argument(
         "--seed", type=whole(0, 2**63), metavar="N", help="of weights, split, order, dropout (default 0)"

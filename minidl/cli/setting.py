@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from minidl.cli.language import RECIPE, is_language, settle_language
 from minidl.cli.options import UsageError
 
 __all__ = ["data_name", "is_table", "settle"]
@@ -43,6 +44,8 @@ def settle(given: Settings) -> Settings:
     Raises:
         UsageError: options that contradict each other.
     """
+    if is_language(given):
+        return settle_language(given)
     source: str = {**DEFAULTS, **given}["data"]
     if source.lower().replace("_", "-") in NAMED:
         given = {**given, "data": (source := source.lower().replace("_", "-"))}
@@ -72,11 +75,19 @@ def contradictions(given: Settings, settings: Settings, table: bool) -> list[str
     """What an option cannot do here, and what can."""
     model, source, optimizer = settings["model"], given.get("data", "digits"), settings["optimizer"]
     problems = []
+    if source.lower() == "shakespeare":
+        return [f"--data shakespeare is a text, and --model {model} needs tables or images; use --model gpt"]
     if source not in NAMED and not (source and Path(source).expanduser().exists()):
         problems.append(
             f"--data {source or repr(source)} is neither a file or folder that exists nor one of {', '.join(NAMED)};"
             " check the name and the path"
         )
+    for option in given:
+        if option in RECIPE and option not in DEFAULTS and option not in ("model", "lr"):
+            problems.append(
+                f"--{option.replace('_', '-')} is for --model gpt, and --model is {model}; leave it out or use --model"
+                " gpt"
+            )
     for option in ("label", "task", "missing"):
         if option in given and not table:
             problems.append(f"--{option} is for CSV files, and --data is {source}; leave it out or give a CSV file")
