@@ -20,6 +20,10 @@ examples:
   minidl train --data book.txt --model gpt            a text of your own
   minidl train --resume runs/mnist-cnn-001            go on after an interruption
 """
+SAMPLE_EXAMPLES = """\
+examples:
+  minidl sample runs/shakespeare-gpt-001 --prompt "ROMEO:" --temperature 0.8 --top-k 40
+"""
 BENCH_EXAMPLES = """\
 examples:
   minidl bench                                        everything that is installed, in ten minutes
@@ -59,7 +63,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     first = arguments[0] if arguments else "--help"
     if not first.startswith("-") and first not in commands:
         near = difflib.get_close_matches(first, commands, 1, 0.5)
-        hint = f"did you mean {near[0]!r}?" if near else "expected train, eval, predict, bench or doctor"
+        hint = f"did you mean {near[0]!r}?" if near else "expected train, eval, predict, sample, bench or doctor"
         raise UsageError(f"minidl: there is no command {first!r}; {hint}")
     options, unknown = parser.parse_known_args(list(arguments))
     chosen = commands.get(getattr(options, "command", ""), parser)
@@ -172,6 +176,22 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         "inputs", metavar="IMAGE-OR-CSV", nargs="+", help="image files, or CSV files with the model's columns"
     )
     machine(prediction)
+
+    sample = commands.add_parser(
+        "sample",
+        help="let a language model write",
+        description="Let a trained GPT continue a text.",
+        epilog=SAMPLE_EXAMPLES,
+    )
+    sample.add_argument("run", metavar="RUN", help="the run folder")
+    sample.add_argument("--prompt", metavar="TEXT", help="what to continue (default: a new line)")
+    sample.add_argument("--tokens", type=whole(1), metavar="N", help="how many to write (default 500)")
+    sample.add_argument(
+        "--temperature", type=number(0), metavar="T", help="0: the most probable token; 1: as learned (default 0.8)"
+    )
+    sample.add_argument("--top-k", type=whole(1), metavar="K", help="only among the K most probable (default: all)")
+    sample.add_argument("--seed", type=whole(0, 2**63), metavar="N", help="of what is drawn (default 0)")
+    machine(sample)
 
     bench = commands.add_parser(
         "bench",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ class Tokenizer:
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of these tokens."""
         raise NotImplementedError
+
+    def stream(self, tokens: Iterable[int]) -> Iterator[str]:
+        """The text of these tokens, each piece as soon as its token is there."""
+        return (self.decode([token]) for token in tokens)
 
     def state(self) -> dict[str, Any]:
         """What JSON can hold, and `tokenizer_from_state` makes the same tokenizer of."""
@@ -188,6 +193,13 @@ class BytePairTokenizer(Tokenizer):
         """The text of these tokens; bytes that are no character, as in a text cut within one, become �."""
         joined = b"".join(self.bytes[token] for token in self._checked(tokens))
         return joined.decode("utf-8", "surrogatepass" if _whole(joined) else "replace")
+
+    def stream(self, tokens: Iterable[int]) -> Iterator[str]:
+        """The text of these tokens; a character waits for the last of its bytes."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for token in tokens:
+            yield decoder.decode(self.bytes[self._checked([token])[0]])
+        yield decoder.decode(b"", final=True)
 
     def state(self) -> dict[str, Any]:
         return {"kind": self.kind, "merges": [list(pair) for pair in self.merges]}

@@ -14,8 +14,9 @@ from minidl.models.gpt import GPT
 from minidl.models.lenet import LeNet5
 from minidl.models.linear import LinearModel
 from minidl.models.mlp import MLP
+from minidl.models.sampling import generate
 
-__all__ = ["CNN", "GPT", "MLP", "MODELS", "LeNet5", "LinearModel", "build"]
+__all__ = ["CNN", "GPT", "MLP", "MODELS", "LeNet5", "LinearModel", "build", "generate"]
 
 MODELS: dict[str, type[nn.Module]] = {"linear": LinearModel, "mlp": MLP, "cnn": CNN, "lenet5": LeNet5, "gpt": GPT}
 

@@ -17,10 +17,10 @@ __all__ = ["KeyValueCache"]
 
 
 class KeyValueCache:
-    """One layer's keys and values (B, heads, context, size): room made once, of which `length` places are filled.
+    """One layer's keys and values (B, context, heads, size): room made once, of which `length` places are filled.
 
     Args:
-        shape: (B, heads, context, size).
+        shape: (B, context, heads, size).
         dtype: of the model's weights.
     """
 
@@ -29,17 +29,19 @@ class KeyValueCache:
         self.keys, self.values = np.zeros(shape, dtype), np.zeros(shape, dtype)
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Keep the keys and values (B, heads, T, size) of new places; all so far, and who may attend to whom.
+        """Keep the keys and values (B, T, heads * size) of new places; all so far, and who may attend to whom.
 
-        The mask (T, S) lets each new place see the old ones and the new ones up to itself; a single place sees all and
-        needs none.
+        All so far are (B, heads, S, size). The mask (T, S) lets each new place see the old ones and the new ones up to
+        itself; a single place sees all and needs none.
         """
-        start, new = self.length, keys.shape[2]
+        start, (B, new, _) = self.length, keys.shape
         self.length = end = start + new
-        self.keys[:, :, start:end] = keys.array
-        self.values[:, :, start:end] = values.array
+        form = (B, new, *self.keys.shape[2:])
+        self.keys[:, start:end] = keys.array.reshape(form)
+        self.values[:, start:end] = values.array.reshape(form)
         mask = None if new == 1 else from_numpy(np.tri(new, end, start, dtype=np.bool_))
-        return from_numpy(self.keys[:, :, :end]), from_numpy(self.values[:, :, :end]), mask
+        every_key, every_value = (from_numpy(a[:, :end].swapaxes(1, 2)) for a in (self.keys, self.values))
+        return every_key, every_value, mask
 
     def clear(self) -> None:
         """Forget everything; the room stays."""

@@ -106,7 +106,7 @@ class GPT(nn.Module):
     def cache(self, batch: int = 1) -> list[KeyValueCache]:
         """An empty cache, one entry a layer, for `batch` texts; for use under `no_grad`."""
         width, heads = self.config["width"], self.config["heads"]
-        shape = (batch, heads, self.context, width // heads)
+        shape = (batch, self.context, heads, width // heads)
         return [KeyValueCache(shape, self.tokens.weight.dtype) for _ in self.blocks]
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
@@ -151,14 +151,15 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, h: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         B, T, C = h.shape
-        parts = (self.query, self.key, self.value)
-        q, k, v = (part(h).view(B, T, self.heads, -1).transpose(1, 2) for part in parts)  # (B, heads, T, C / heads)
+        q, k, v = self.query(h), self.key(h), self.value(h)
+        mask, heads = None, (B, T, self.heads, C // self.heads)
+        q = q.view(heads).transpose(1, 2)  # (B, heads, T, C / heads)
         if cache is None:
-            dropout = self.dropout if self.training else 0.0
-            y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+            k, v = k.view(heads).transpose(1, 2), v.view(heads).transpose(1, 2)
         else:
             k, v, mask = cache.append(k, v)
-            y = F.scaled_dot_product_attention(q, k, v, mask)
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=cache is None)
         return self.drop(self.output(y.transpose(1, 2).reshape(B, T, C)))
 
 
