@@ -89,7 +89,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     data.add_argument(
         "--data",
         metavar="WHAT",
-        help="digits (default), mnist, fashion-mnist, shakespeare, a folder of IDX files, a CSV file, or a text file",
+        help="digits (default), mnist, fashion-mnist, cifar10, shakespeare, a folder of IDX files, a CSV or text file",
     )
     data.add_argument(
         "--label", metavar="COLUMN", help="the CSV's label column, by name or number from 0 (default: the last)"
@@ -109,12 +109,20 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     data.add_argument(
         "--augment-shift", type=whole(0), metavar="PIXELS", help="shift each training image by up to so many pixels"
     )
+    data.add_argument(
+        "--augment-flip", action=argparse.BooleanOptionalAction, help="mirror each training image half of the time"
+    )
     model = train.add_argument_group("model")
     model.add_argument(
-        "--model", type=choice("linear", "mlp", "cnn", "lenet5", "gpt"), help="linear, mlp, cnn, lenet5 or gpt"
+        "--model",
+        type=choice("linear", "mlp", "cnn", "lenet5", "resnet", "gpt"),
+        help="linear, mlp, cnn, lenet5, resnet or gpt",
     )
     model.add_argument(
         "--hidden", type=sizes, nargs="+", metavar="UNITS", help="units of the hidden layers: --hidden 256 128"
+    )
+    model.add_argument(
+        "--blocks", type=whole(1), metavar="N", help="of each stage of the resnet (default 3: 20 layers)"
     )
     model.add_argument(
         "--activation",

@@ -80,9 +80,8 @@ def _train(folder: RunFolder, task: Task, quiet: bool, resumed: bool) -> int:
     minidl.manual_seed(settings["seed"])
     model = models.build(folder.config["model"])
     optimizer = make_optimizer(settings, model)
-    train_part = (
-        task.parts.train.augmented(settings["augment_shift"]) if settings["augment_shift"] else task.parts.train
-    )
+    shift, flip = settings["augment_shift"], settings.get("augment_flip", False)
+    train_part = task.parts.train.augmented(shift, flip) if shift or flip else task.parts.train
     if not quiet:
         count = sum(parameter.numel() for parameter in model.parameters())
         print(f"data     {folder.config['data']['text']}")

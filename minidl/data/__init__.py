@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .arrays import ArrayData, Parts, split_data
 from .batches import take_images
+from .cifar import cifar10, cifar_folder
 from .cleaning import Clip, Impute, duplicate_rows, missing_rows, outlier_rows
 from .download import cache_folder
 from .encode import encode_labels, one_hot
@@ -41,6 +42,8 @@ __all__ = [
     "Transform",
     "Windows",
     "cache_folder",
+    "cifar10",
+    "cifar_folder",
     "csv_table",
     "digits",
     "duplicate_rows",
