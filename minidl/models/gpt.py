@@ -7,12 +7,15 @@ are unsupervised multitask learners, section 2.3 (normalisation before each part
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from minidl import Tensor, arange, nn
 from minidl.models.cache import KeyValueCache
 from minidl.nn import functional as F
+from minidl.nn.module import IncompatibleKeys
 
 __all__ = ["GPT"]
 
@@ -108,6 +111,24 @@ class GPT(nn.Module):
         width, heads = self.config["width"], self.config["heads"]
         shape = (batch, self.context, heads, width // heads)
         return [KeyValueCache(shape, self.tokens.weight.dtype) for _ in self.blocks]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """As every module's; of a weight that is tied, one name is enough, since files may keep it once.
+
+        Raises:
+            RuntimeError: the state does not fit, or has two different weights where this model has one.
+        """
+        state, names = dict(state_dict), ("tokens.weight", "head.weight")
+        found = [state[name] for name in names if name in state]
+        if self.head.weight is self.tokens.weight and found:
+            first, *others = (np.asarray(w.array if isinstance(w, Tensor) else w) for w in found)
+            if any(not np.array_equal(first, other, equal_nan=True) for other in others):
+                raise RuntimeError(
+                    "load_state_dict: tokens.weight and head.weight differ, and this GPT has one weight for both; build"
+                    " it with tied=False"
+                )
+            state |= dict.fromkeys(names, found[0])
+        return super().load_state_dict(state, strict)
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """For an optimizer: the matrices with weight decay; normalisations and biases, which have a scale, without."""
