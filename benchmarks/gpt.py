@@ -4,10 +4,11 @@
     python benchmarks/gpt.py --steps 100      to see that it runs; nothing is kept
 
 The recipe is nanoGPT's for a processor: 4 layers, 4 heads, width 128, context 64, batch 12, 2,000 steps, AdamW, cosine
-schedule with warm-up, clipped gradients. Every 250 steps both measure the loss on the whole validation text, in windows
-of 64 side by side, so that each character is predicted once. Each library runs in a process of its own, in turn, on the
-same cores; the seconds are those of training and measuring, and beside them those of the whole process. PyTorch has
-its fused AdamW, and a heap that keeps what was freed. Prints a table, keeps JSON in benchmarks/results.
+schedule with warm-up, clipped gradients; the initial values are those of `models.GPT` in both. Every 250 steps both
+measure the loss on the whole validation text, in windows of 64 side by side, so that each character is predicted once.
+Each library runs in a process of its own, in turn, on the same cores; the seconds are those of training and measuring,
+and beside them those of the whole process. PyTorch has its fused AdamW, and a heap that keeps what was freed. Prints a
+table, keeps JSON in benchmarks/results.
 
 Source of the recipe and of the published loss: https://github.com/karpathy/nanoGPT, README.
 """
@@ -30,6 +31,7 @@ from typing import Any
 from minidl.bench.referee import SAME_MINIDL, environment
 from minidl.bench.report import between_markers, caption, keep, table
 from minidl.cli.language import BETAS, EVALUATION_BATCH, RECIPE, prepare_text, rate_at
+from minidl.models.gpt import initial_std
 
 ROOT = Path(__file__).resolve().parent.parent
 README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "results" / "gpt.json"
@@ -148,8 +150,7 @@ def train_in_torch(steps: int, compiled: bool) -> dict[str, float]:
     model = gpt({**settings, "vocab": parts.tokenizer.vocab})
     for name, p in model.named_parameters():
         if p.ndim == 2:
-            into_sum = name.endswith("output.weight")
-            torch.nn.init.normal_(p, 0.0, 0.02 / math.sqrt(2 * settings["layers"]) if into_sum else 0.02)
+            torch.nn.init.normal_(p, 0.0, initial_std(name, settings["width"], settings["layers"]))
     every = list(model.parameters())
     groups = [
         {"params": [p for p in every if p.ndim >= 2], "weight_decay": settings["weight_decay"]},

@@ -19,7 +19,7 @@ from minidl.nn.module import IncompatibleKeys
 
 __all__ = ["GPT"]
 
-STD = 0.02  # of the initial weights (Radford et al. 2018, section 4.1)
+STD, AT_WIDTH = 0.02, 768  # of GPT's initial weights, and its width (Radford et al. 2018, section 4.1)
 
 
 class GPT(nn.Module):
@@ -30,8 +30,10 @@ class GPT(nn.Module):
         H ← H + attention(norm_1(H))        across places
         H ← H + mlp(norm_2(H))              within each place
 
-    Initial values: weights N(0, 0.02²), those that write into H, two in a block, N(0, 0.02² / (2 * layers)), so that
-    the sum over all blocks starts no wider than one of them; biases 0, normalisations 1.
+    Initial values: embeddings N(0, 0.02²), weights N(0, σ²) with σ = 0.02 * sqrt(768 / width), which is GPT-2's 0.02 at
+    GPT-2's width, and at any other keeps the sum of `width` products as wide; of the weights that write into H, two in
+    a block, σ / sqrt(2 * layers), so that the sum over all blocks starts no wider than one of them; biases 0,
+    normalisations 1.
 
     Args:
         vocab: how many different tokens there are.
@@ -73,17 +75,13 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList([Block(width, heads, dropout, bias) for _ in range(layers)])
         self.norm = nn.LayerNorm(width, bias=bias)
         self.head = nn.Linear(width, vocab, bias=False)
-        self._draw(layers)
-        if tied:
-            self.head.weight = self.tokens.weight
-
-    def _draw(self, layers: int) -> None:
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
             elif parameter.ndim == 2:
-                into_sum = name.endswith(("attention.output.weight", "mlp.output.weight"))
-                nn.init.normal_(parameter, 0.0, STD / math.sqrt(2 * layers) if into_sum else STD)
+                nn.init.normal_(parameter, 0.0, initial_std(name, width, layers))
+        if tied:
+            self.head.weight = self.tokens.weight
 
     def forward(self, index: Tensor, cache: Sequence[KeyValueCache] | None = None) -> Tensor:
         """Scores (B, T, vocab) of the token after each of index (B, T).
@@ -137,6 +135,14 @@ class GPT(nn.Module):
             {"params": [p for p in every if p.ndim >= 2], "weight_decay": weight_decay},
             {"params": [p for p in every if p.ndim < 2], "weight_decay": 0.0},
         ]
+
+
+def initial_std(name: str, width: int, layers: int) -> float:
+    """How widely a matrix of the GPT is drawn at first, by its name (see the class)."""
+    if name in ("tokens.weight", "positions.weight", "head.weight"):
+        return STD
+    std = STD * math.sqrt(AT_WIDTH / width)
+    return std / math.sqrt(2 * layers) if name.endswith("output.weight") else std
 
 
 class Block(nn.Module):
