@@ -70,7 +70,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     first = arguments[0] if arguments else "--help"
     if not first.startswith("-") and first not in commands:
         near = difflib.get_close_matches(first, commands, 1, 0.5)
-        hint = f"did you mean {near[0]!r}?" if near else "expected train, eval, predict, sample, bench, formulas or doctor"
+        known = "train, eval, predict, sample, bench, formulas or doctor"
+        hint = f"did you mean {near[0]!r}?" if near else f"expected {known}"
         raise UsageError(f"minidl: there is no command {first!r}; {hint}")
     options, unknown = parser.parse_known_args(list(arguments))
     chosen = commands.get(getattr(options, "command", ""), parser)
