@@ -146,14 +146,13 @@ _PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class RNN(_Recurrent):
-    """(T, N, input_size) -> output (T, N, D * H) and h_n (layers * D, N, H), by Elman's units:
+    """h[n,j] ← tanh(Σ[k] WEIGHT_IH[j,k] * X[n,k] + BIAS_IH[j] + Σ[i] WEIGHT_HH[j,i] * h[n,i] + BIAS_HH[j])
 
-        h[t] = tanh(W_ih x[t] + b_ih + W_hh h[t-1] + b_hh)
-
-    with H for hidden_size, and D for 2 if bidirectional else 1. The layers above take the outputs of the layer below,
-    in training through dropout. batch_first: input and output (N, T, ...), states as ever. Without a batch: (T,
-    input_size). `nonlinearity`: "tanh" or "relu". `rnn(input, h_0)`: h_0 (layers * D, N, H), 0 by default. Initial
-    values: U(-k, k), k = 1 / sqrt(H). Source: Elman 1990, Finding Structure in Time.
+    Elman's units: for X = input[0], input[1], ... in turn, each h an output. (T, N, input_size) -> output (T, N, D * H)
+    and h_n (layers * D, N, H), with H for hidden_size, and D for 2 if bidirectional else 1. The layers above take the
+    outputs of the layer below, in training through dropout. batch_first: input and output (N, T, ...), states as ever.
+    Without a batch: (T, input_size). `nonlinearity`: "tanh" or "relu". `rnn(input, h_0)`: h_0 (layers * D, N, H), 0 by
+    default. Initial values: U(-k, k), k = 1 / sqrt(H). Source: Elman 1990, Finding Structure in Time.
 
     Errors: TypeError for a PackedSequence, which is not supported; ValueError where sizes do not fit.
     """
@@ -186,14 +185,16 @@ class RNN(_Recurrent):
 
 
 class GRU(_Recurrent):
-    """(T, N, input_size) -> output (T, N, D * H) and h_n (layers * D, N, H), by gated recurrent units.
+    """x[n,q,j] = Σ[k] WEIGHT_IH[q,j,k] * X[n,k] + BIAS_IH[q,j]
+    a[n,q,j] = Σ[i] WEIGHT_HH[q,j,i] * h[n,i] + BIAS_HH[q,j]
+    r[n,j] = sigmoid(x[n,0,j] + a[n,0,j])
+    z[n,j] = sigmoid(x[n,1,j] + a[n,1,j])
+    c[n,j] = tanh(x[n,2,j] + r[n,j] * a[n,2,j])
+    h[n,j] ← (1 - z[n,j]) * c[n,j] + z[n,j] * h[n,j]
 
-        r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)          z, the same with weights of its own
-        c = tanh(W_ic x + b_ic + r * (W_hc h + b_hc))
-        h' = (1 - z) * c + z * h
-
-    A weight's rows stand in the order r, z, c. Shapes and options: RNN's. Source: Cho et al. 2014, Learning Phrase
-    Representations, section 2.3.
+    Gated recurrent units: for X = input[0], input[1], ... in turn, each h an output. (T, N, input_size) -> output
+    (T, N, D * H) and h_n (layers * D, N, H). A weight's rows stand in the order r, z, c: (q, j) is row q * H + j.
+    Shapes and options: RNN's. Source: Cho et al. 2014, Learning Phrase Representations, section 2.3.
     """
 
     def __init__(
@@ -219,15 +220,15 @@ class GRU(_Recurrent):
 
 
 class LSTM(_Recurrent):
-    """(T, N, input_size) -> output (T, N, D * H) and (h_n, c_n), each (layers * D, N, H), by long short-term memory.
+    """x[n,q,j] = Σ[k] WEIGHT_IH[q,j,k] * X[n,k] + BIAS_IH[q,j]
+    a[n,q,j] = Σ[i] WEIGHT_HH[q,j,i] * h[n,i] + BIAS_HH[q,j]
+    c[n,j] ← sigmoid(x[n,1,j] + a[n,1,j]) * c[n,j] + sigmoid(x[n,0,j] + a[n,0,j]) * tanh(x[n,2,j] + a[n,2,j])
+    h[n,j] ← sigmoid(x[n,3,j] + a[n,3,j]) * tanh(c[n,j])
 
-        i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)          f and o, the same with weights of their own
-        g = tanh(W_ig x + b_ig + W_hg h + b_hg)
-        c' = f * c + i * g
-        h' = o * tanh(c')
-
-    A weight's rows stand in the order i, f, g, o. Shapes and options: RNN's; `lstm(input, (h_0, c_0))`. Source:
-    Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000. `proj_size` is refused.
+    Long short-term memory: for X = input[0], input[1], ... in turn, each h an output. (T, N, input_size) -> output (T,
+    N, D * H) and (h_n, c_n), each (layers * D, N, H). A weight's rows stand in the order i, f, g, o (input and forget
+    gate, candidate, output gate): (q, j) is row q * H + j. Shapes and options: RNN's; `lstm(input, (h_0, c_0))`.
+    Source: Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000. `proj_size` is refused.
     """
 
     def __init__(
@@ -313,9 +314,10 @@ class _Cell(Module):
 
 
 class RNNCell(_Cell):
-    """(N, input_size), (N, H) -> (N, H), tanh(W_ih x + b_ih + W_hh h + b_hh), or relu of it; h is 0 where not given.
+    """h[n,j] ← tanh(Σ[k] WEIGHT_IH[j,k] * X[n,k] + BIAS_IH[j] + Σ[i] WEIGHT_HH[j,i] * h[n,i] + BIAS_HH[j])
 
-    Without a batch: (input_size), (H) -> (H). Source: Elman 1990.
+    (N, input_size), (N, H) -> (N, H); relu with nonlinearity="relu"; h is 0 where not given. Without a batch:
+    (input_size), (H) -> (H). Source: Elman 1990.
     """
 
     gates = 1
