@@ -154,7 +154,10 @@ MATMUL = {
 
 
 def matmul(device: Device, rung: str, a: Array, b: Array) -> Array:
-    """C[i,k] = Σ[j] A[i,j] * B[j,k] for a (..., M, K) and b (..., K, N), any strides; batches broadcast."""
+    """C[i,k] = Σ[j] A[i,j] * B[j,k]
+
+    a: (..., M, K), b: (..., K, N), any strides; batches broadcast.
+    """
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
         raise ValueError(f"matmul.{rung}: got {a.shape} @ {b.shape}; expected (..., M, K) @ (..., K, N)")
     T = number_type(f"matmul.{rung}", a, b)
@@ -224,7 +227,10 @@ SUM = {
 
 
 def reduce_sum(device: Device, rung: str, x: Array, axes: Axes, keepdims: bool = False) -> Array:
-    """Y[i] = Σ[j] X[i,j], i over the dimensions that stay and j over those in `axes` (counted from 0)."""
+    """Y[i] = Σ[j] X[i,j]
+
+    i runs over the dimensions that stay, j over those in `axes` (counted from 0).
+    """
     if len(set(axes)) != len(axes) or not all(0 <= d < x.ndim for d in axes):
         raise ValueError(f"sum.{rung}: axes {axes} of an array {x.shape}; expected different ones, counted from 0")
     T = number_type(f"sum.{rung}", x)
@@ -308,14 +314,20 @@ def _map(device: Device, kind: str, name: str, operands: dict[str, Array], resul
 
 
 def unary(device: Device, name: str, x: Array) -> Array:
-    """Y[n] = f(X[n]) for f in `UNARY`."""
+    """Y[n] = f(X[n])
+
+    f is one of `UNARY`.
+    """
     if name not in UNARY:
         raise ValueError(f"unary: {name!r} is unknown; expected one of {', '.join(UNARY)}")
     return _map(device, "unary", name, {"X": x}, x.dtype)
 
 
 def binary(device: Device, name: str, a: Array, b: Array) -> Array:
-    """Y[n] = f(A[n], B[n]) for f in `BINARY`; shapes broadcast; comparisons give bool."""
+    """Y[n] = f(A[n], B[n])
+
+    f is one of `BINARY`; shapes broadcast; comparisons give bool.
+    """
     if name not in BINARY:
         raise ValueError(f"binary: {name!r} is unknown; expected one of {', '.join(BINARY)}")
     return _map(device, "binary", name, {"A": a, "B": b}, np.bool_ if name in COMPARISONS else a.dtype)

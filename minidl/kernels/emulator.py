@@ -187,12 +187,18 @@ reduce = sum
 
 
 def unary(name: str, x: Array, device: Device | None = None) -> Array:
-    """Y[n] = f(X[n]): neg abs sign exp ... relu (`cuda.UNARY`)."""
+    """Y[n] = f(X[n])
+
+    f: neg abs sign exp ... relu (`cuda.UNARY`).
+    """
     return cuda.unary(device or Device(), name, x)
 
 
 def binary(name: str, a: Array, b: Array, device: Device | None = None) -> Array:
-    """Y[n] = f(A[n], B[n]), shapes broadcast: add sub mul ... ge (`cuda.BINARY`)."""
+    """Y[n] = f(A[n], B[n])
+
+    f: add sub mul ... ge (`cuda.BINARY`); shapes broadcast.
+    """
     return cuda.binary(device or Device(), name, a, b)
 
 

@@ -23,12 +23,14 @@ STD, AT_WIDTH = 0.02, 768  # of GPT's initial weights, and its width (Radford et
 
 
 class GPT(nn.Module):
-    """H ← tokens[index] + positions[0 ... T-1], through each block, logits = norm(H) @ headᵀ.
-
-    index (B, T) of int64 -> logits (B, T, vocab); logits[b,t] sees index[b,0] ... index[b,t] and nothing later.
+    """Tokens and positions in, through each block, and out: H is tokens[index] + positions[0 ... T-1], then
 
         H ← H + attention(norm_1(H))        across places
         H ← H + mlp(norm_2(H))              within each place
+
+    for each block, and the logits are norm(H) @ headᵀ.
+
+    index (B, T) of int64 -> logits (B, T, vocab); logits[b,t] sees index[b,0] ... index[b,t] and nothing later.
 
     Initial values: embeddings N(0, 0.02²), weights N(0, σ²) with σ = 0.02 * sqrt(768 / width), which is GPT-2's 0.02 at
     GPT-2's width, and at any other keeps the sum of `width` products as wide; of the weights that write into H, two in
