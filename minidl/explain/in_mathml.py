@@ -56,17 +56,23 @@ class _MathML(Notation):
         match tree:
             case ("binary", ("+" | "-") as sign, left, right):
                 before = self.parts(left) if left[:2] in (("binary", "+"), ("binary", "-")) else [self._one(left, SUM)]
-                second, width = self._one(right, ATOM if right[0] == "negate" else REDUCED)
-                return [*before, (self.row(self.sign(sign), second), width + 3)]
+                (first, width), *more = self._term(right)
+                return [*before, (self.row(_infix(sign), first), width + 3), *more]
             case ("binary", "*", left, right):
                 before = self.parts(left) if left[:2] == ("binary", "*") else [self._one(left, PRODUCT)]
                 (first, width), *more = self._factor(right)
-                return [*before, (self.row("<mo>·</mo>", first), width + 3), *more]
+                return [*before, (self.row(_infix("·"), first), width + 3), *more]
             case ("reduce", kind, binders, body):
                 (first, width), *more = self.parts(body)
                 sum_of = self.reduction(kind, self.under(binders, body), first)
                 return [(sum_of, width + len(text(tree)) - len(text(body))), *more]
         return [self._one(tree, LOOSE)]
+
+    def _term(self, tree: Tree) -> list[tuple[str, int]]:
+        """One part, or those of a long sum over indices."""
+        if tree[0] == "reduce" and len(text(tree)) > _WIDTH:
+            return self.parts(tree)
+        return [self._one(tree, ATOM if tree[0] == "negate" else REDUCED)]
 
     def _factor(self, tree: Tree) -> list[tuple[str, int]]:
         """One part, or those of a long sum in parentheses."""
@@ -163,6 +169,11 @@ class _MathML(Notation):
             f'<mrow><mo form="prefix" fence="true" stretchy="true">{{</mo>'
             f'<mtable class="cases" displaystyle="true" columnalign="left left">{"".join(written)}</mtable></mrow>'
         )
+
+
+def _infix(sign: str) -> str:
+    """A sign between two parts, though the first of them is not in the same row."""
+    return f'<mo form="infix">{_SIGNS.get(sign, sign)}</mo>'
 
 
 def _scripts(written: str, low: str, high: str) -> str:
