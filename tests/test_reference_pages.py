@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -336,6 +337,7 @@ def test_a_page_replaces_a_page_and_nothing_else(tmp_path: Path, capsys: pytest.
     notes.write_text("<p>mine</p>")
     assert "is no page of formulas" in refused(capsys, "relu", "--html", str(notes))
     assert notes.read_text() == "<p>mine</p>"
+    assert "is no plain file" in refused(capsys, "relu", "--html", os.devnull)
     assert "is a folder" in refused(capsys, "relu", "--html", str(tmp_path))
     assert "no folder" in refused(capsys, "relu", "--html", str(tmp_path / "missing" / "f.html"))
     assert "nonsense" in refused(capsys, "nonsense", "--html", str(tmp_path / "new.html"))

@@ -127,6 +127,8 @@ def write_page(path: Path, entries: Sequence[Entry]) -> None:
         raise UsageError(f"minidl formulas: {path} is a folder; give a file's name, such as {path / 'formulas.html'}")
     if not path.parent.is_dir():
         raise UsageError(f"minidl formulas: there is no folder {path.parent} for {path.name}; make it first")
+    if path.exists() and not path.is_file():  # a device would be replaced by the page
+        raise UsageError(f"minidl formulas: {path} is no plain file; choose another --html FILE")
     if path.exists() and path.stat().st_size and MARK.encode() not in path.read_bytes()[:4096]:
         raise UsageError(f"minidl formulas: {path} exists and is no page of formulas; choose another --html FILE")
     with atomic_write(path) as file:
