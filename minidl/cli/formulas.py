@@ -133,4 +133,4 @@ def write_page(path: Path, entries: Sequence[Entry]) -> None:
         raise UsageError(f"minidl formulas: {path} exists and is no page of formulas; choose another --html FILE")
     with atomic_write(path) as file:
         file.write(page(entries, __version__).encode())
-    print(f"{len(entries)} names with their formulas and sources are in {path}")
+    print(f"{len(entries)} {'name' if len(entries) == 1 else 'names'} with formula and source: {path}")
