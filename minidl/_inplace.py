@@ -97,19 +97,15 @@ class InPlace:
         tape.root_of(self).written = clock()
 
     def add_(self: Any, other: Any, *, alpha: Any = 1) -> Tensor:
-        """X ← X + alpha * OTHER"""
         return self._write("add_", ops.add(self._alias(), other, alpha=alpha))
 
     def sub_(self: Any, other: Any, *, alpha: Any = 1) -> Tensor:
-        """X ← X - alpha * OTHER"""
         return self._write("sub_", ops.sub(self._alias(), other, alpha=alpha))
 
     def mul_(self: Any, other: Any) -> Tensor:
-        """X ← X * OTHER"""
         return self._write("mul_", ops.mul(self._alias(_recorded(other)), other))
 
     def div_(self: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
-        """X ← X / OTHER"""
         return self._write("div_", ops.div(self._alias(_recorded(other)), other, rounding_mode=rounding_mode))
 
     def pow_(self: Any, exponent: Any) -> Tensor:
@@ -135,14 +131,12 @@ class InPlace:
     scatter_add_, tril_, triu_ = _in_place(ops.scatter_add), _in_place(ops.tril), _in_place(ops.triu)
 
     def clamp_(self: Any, min: Any = None, max: Any = None) -> Tensor:
-        """X ← clamp(X, min, max)"""
         return self._write("clamp_", ops.clamp(self._alias(self.node is not None), min, max))
 
     def masked_fill_(self: Any, mask: Tensor, value: Any) -> Tensor:
         return self._write("masked_fill_", ops.masked_fill(self._alias(), mask, value))
 
     def copy_(self: Any, src: Any) -> Tensor:
-        """X ← SRC"""
         if not isinstance(src, (tape._TensorClass, np.ndarray)):
             src = element(src, self.array.dtype, "copy_", "src")
         source = src if isinstance(src, tape._TensorClass) else wrap(src)
@@ -152,7 +146,6 @@ class InPlace:
             raise ValueError(f"copy_: shape {source.shape} does not fit into shape {self.array.shape}") from None
 
     def fill_(self: Any, value: Any) -> Tensor:
-        """X ← VALUE"""
         if not isinstance(value, tape._TensorClass):
             value = wrap(element(value, self.array.dtype, "fill_", "value"))
         if value.array.ndim:
@@ -160,7 +153,6 @@ class InPlace:
         return self._write("fill_", ops.broadcast_to(value.to(self.dtype), self.array.shape))
 
     def zero_(self: Any) -> Tensor:
-        """X ← 0"""
         return self.fill_(0)
 
     def uniform_(

@@ -84,7 +84,6 @@ class Tensor(InPlace, Operations):
         return False
 
     def size(self, dim: builtins.int | None = None) -> Any:
-        """The shape, or how long it is along `dim`."""
         if dim is None:
             return Size(self.array.shape)
         if not self.array.ndim:
@@ -92,13 +91,11 @@ class Tensor(InPlace, Operations):
         return self.array.shape[ops._common.dim_of(dim, self.array.ndim, "size")]
 
     def dim(self) -> int:
-        """How many dimensions it has."""
         return self.array.ndim
 
     ndimension = dim
 
     def numel(self) -> int:
-        """How many elements it has."""
         return self.array.size
 
     nelement = numel
@@ -140,18 +137,15 @@ class Tensor(InPlace, Operations):
         return self.array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """What NumPy makes of it: np.asarray(x) shares its memory. RuntimeError for one that requires a gradient."""
         array = self.numpy()
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
         return array.copy() if copy else array
 
     def __dlpack__(self, **options: Any) -> Any:
-        """Its memory, for another library's from_dlpack."""
         return self.numpy().__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """(kind, number) of the device where its memory lies."""
         return self.array.__dlpack_device__()
 
     def item(self) -> Any:
@@ -162,7 +156,6 @@ class Tensor(InPlace, Operations):
         return float(value) if category(self.array.dtype) == 2 else value.item()
 
     def tolist(self) -> Any:
-        """Its elements as nested lists of Python's numbers; of a tensor without dimensions the number itself."""
         return self.array.tolist()
 
     def __bool__(self) -> bool:
@@ -330,11 +323,9 @@ class Tensor(InPlace, Operations):
         return self.array.dtype.name if dtype is None else self.to(dtype)
 
     def float(self) -> Tensor:
-        """As float32; itself where it is that already."""
         return self.to(float32)
 
     def double(self) -> Tensor:
-        """As float64; itself where it is that already."""
         return self.to(float64)
 
     def half(self) -> Tensor:
@@ -346,7 +337,6 @@ class Tensor(InPlace, Operations):
         return self.to(bfloat16())
 
     def long(self) -> Tensor:
-        """As int64; itself where it is that already."""
         return self.to(int64)
 
     def int(self) -> Tensor:
@@ -362,11 +352,9 @@ class Tensor(InPlace, Operations):
         return self.to("bool")
 
     def cpu(self) -> Tensor:
-        """Itself: it lies on the CPU."""
         return self
 
     def cuda(self, device: Any = None) -> Tensor:
-        """RuntimeError: there is no graphics card to move it to."""
         return self.to("cuda" if device is None else device)
 
     def type_as(self, other: Tensor) -> Tensor:
