@@ -22,10 +22,8 @@ __all__ = ["RandomWindows", "TextData", "TextParts", "Windows", "load_text", "re
 
 
 class TextData(Dataset):
-    """Tokens, as a `Dataset` of all windows of `context` tokens: example i is (x, y),
-
-        x[t] = tokens[i + t]
-        y[t] = tokens[i + t + 1], what comes after it.
+    """Tokens, as a `Dataset` of all windows of `context` of them: example i is tokens[i : i + context], and its target
+    the window one token further on, so that y[t] is what comes after x[t].
 
     Args:
         tokens: whole numbers (N,), from 0 on.
