@@ -331,6 +331,7 @@ CONVOLUTION = [
     row(
         "conv_transpose2d", specs.conv_transpose2d, ("no45", "ocrs", "c"), V("no45", "ocrs", stride=(2, 1), padding=(1, 0), output_padding=(1, 0)),
         V("n444", "4332", "6", stride=2, padding=1, groups=2, dilation=(1, 2)), V("n434", "4322", stride=1, dilation=2, output_padding=(1, 0)),
+        V("n443", "4233", stride=(1, 2), dilation=3, padding=(2, 1), output_padding=2),
         V("445", "4332", "3", stride=3, formula=False), least=IMAGE | dict.fromkeys("oc", 1),
     ),
     row(
