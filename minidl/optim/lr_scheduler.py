@@ -280,8 +280,8 @@ class OneCycleLR(LRScheduler):
     def _curve(self, t: int, which: int) -> float:
         """Column `which` of the phases, at time t."""
         _require(
-            t < self.total_steps,
-            f"OneCycleLR: step {t + 1} of a cycle of {self.total_steps}; make total_steps the number of all batches",
+            t <= self.total_steps,  # one more than there are rates, for a loop that steps after the last batch too
+            f"OneCycleLR: step {t} of a cycle of {self.total_steps}; make total_steps the number of all batches",
         )
         phase = 1
         while t > self._phases[phase][0] and phase < len(self._phases) - 1:
