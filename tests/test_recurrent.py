@@ -207,3 +207,57 @@ def test_refusals(call: Any, error: type[Exception], words: str) -> None:
     with warnings.catch_warnings(), pytest.raises(error, match=words):
         warnings.simplefilter("ignore")
         call()
+
+
+# --------------------------------------------------------------------------------------------- compiled steps
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows, units", [(1, 1), (3, 5), (2, 16), (5, 33), (40, 100), (0, 4), (3, 0)])
+@pytest.mark.parametrize("verb", ["lstm_step", "lstm_step_gradient", "gru_step", "gru_step_gradient"])
+def test_compiled_steps(verb: str, rows: int, units: int, dtype: Any) -> None:
+    """The compiled verb, without the reference behind it, gives the reference's values in any layout of memory."""
+    from minidl.kernels import native, reference
+
+    if verb not in native.compiled:
+        pytest.skip("the native kernels are not built; type: python setup.py build_ext --inplace")
+    from minidl import _native
+
+    def refuse(*_: Any) -> Any:
+        raise AssertionError(f"{verb} handed its arguments on to the reference")
+
+    compiled = _native.verbs({**vars(reference), verb: refuse})[verb]
+    random = np.random.default_rng(rows + units)
+    gates = 4 if verb.startswith("lstm") else 3
+
+    def draw(*shape: int) -> np.ndarray:
+        return random.normal(scale=3, size=shape).astype(dtype)
+
+    x, a, state = draw(rows, gates, units), draw(rows, gates, units), draw(rows, units)
+    step = getattr(reference, verb.removesuffix("_gradient"))
+    y, kept = step(x, a, state)
+    if verb == "lstm_step_gradient":
+        arguments = draw(2, rows, units), kept, state, y
+    elif verb == "gru_step_gradient":
+        arguments = draw(rows, units), kept, a, state
+    else:
+        arguments = x, a, state
+    wanted = getattr(reference, verb)(*arguments)
+    for lay in (
+        lambda z: z,
+        lambda z: z.swapaxes(0, -1).copy().swapaxes(0, -1),
+        lambda z: np.repeat(z, 2, -1)[..., ::2],
+    ):
+        for got, right in zip(compiled(*map(lay, arguments)), wanted, strict=True):
+            assert got.dtype == right.dtype and got.shape == right.shape and got.flags.c_contiguous
+            tolerance = 1e-13 if dtype == np.float64 else 2e-6
+            np.testing.assert_allclose(got, right, rtol=tolerance, atol=8 * tolerance)
+
+
+def test_compiled_steps_leave_odd_arguments_to_the_reference() -> None:
+    from minidl.kernels import native
+
+    half = [np.ones(shape, np.float16) for shape in ((2, 4, 3), (2, 4, 3), (2, 3))]
+    assert native.lstm_step(*half)[0].dtype == np.float16
+    with pytest.raises(ValueError):
+        native.lstm_step(np.ones((2, 4, 3)), np.ones((2, 4, 5)), np.ones((2, 3)))
