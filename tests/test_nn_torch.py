@@ -98,8 +98,9 @@ LAYERS = [
 RECURRENT = ("RNN", "LSTM", "GRU")
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("name", "arguments", "options", "shape"), LAYERS)
-def test_layer_as_pytorch(name, arguments, options, shape):
+def test_layer_as_pytorch(name, arguments, options, shape, dtype):
     ours = getattr(nn, name)(*arguments, **options)
     theirs = getattr(torch.nn, name)(*arguments, **options)
     assert repr(ours) == repr(theirs).replace("NonDynamicallyQuantizable", "")
@@ -107,24 +108,27 @@ def test_layer_as_pytorch(name, arguments, options, shape):
     assert {k: tuple(v.shape) for k, v in ours.state_dict().items()} == {k: tuple(v.shape) for k, v in state.items()}
     assert list(ours.state_dict()) == list(state)
     assert [n for n, _ in ours.named_parameters()] == [n for n, _ in theirs.named_parameters()]
-    ours, theirs = ours.double(), theirs.double()
+    if dtype == "float64":
+        ours, theirs = ours.double(), theirs.double()
     ours.load_state_dict(theirs.state_dict())
+    rtol, atol = (1e-9, 1e-11) if dtype == "float64" else (2e-4, 2e-5)
     rng = np.random.default_rng(0)
     for mode in (True, True, False):  # twice, so that running statistics move; then in evaluation
         ours.train(mode), theirs.train(mode)
-        x = rng.normal(size=shape)
+        x = rng.normal(size=shape).astype(dtype)
         a, b = minidl.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
         y = ours(a)
+        assert y.dtype == np.dtype(dtype)
         z = theirs(b.clone() if "ReLU" in name or "ELU" in name else b)  # theirs may work in place
-        np.testing.assert_allclose(y.array, z.detach().numpy(), rtol=1e-10, atol=1e-12)
-        g = rng.normal(size=tuple(y.shape))
+        np.testing.assert_allclose(y.array, z.detach().numpy(), rtol=rtol, atol=atol)
+        g = rng.normal(size=tuple(y.shape)).astype(dtype)
         y.backward(minidl.tensor(g))
         z.backward(torch.tensor(g))
-        np.testing.assert_allclose(a.grad.array, b.grad.numpy(), rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(a.grad.array, b.grad.numpy(), rtol=rtol, atol=atol)
         for (key, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-            np.testing.assert_allclose(p.grad.array, q.grad.numpy(), rtol=1e-9, atol=1e-11, err_msg=key)
+            np.testing.assert_allclose(p.grad.array, q.grad.numpy(), rtol=rtol, atol=atol, err_msg=key)
         for key, value in theirs.state_dict().items():
-            np.testing.assert_allclose(ours.state_dict()[key].array, value.numpy(), rtol=1e-10, err_msg=key)
+            np.testing.assert_allclose(ours.state_dict()[key].array, value.numpy(), rtol=rtol, atol=atol, err_msg=key)
 
 
 def test_embedding_as_pytorch():
