@@ -178,7 +178,7 @@ def cross_entropy(
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing, squeeze)
     t, all_kept = _class_indices(name, input, target, ignore_index)
     if input.ndim == 2 and not (weight is not None and weight.requires_grad):
-        losses = _fused_cross_entropy(input, t, weight, ignore_index, label_smoothing)
+        losses = _fused_cross_entropy(input, t, weight, ignore_index, label_smoothing, target)
     else:
         losses = _plain_cross_entropy(input, t, weight, ignore_index, label_smoothing)
     return _weighted(losses, t, weight, ignore_index, all_kept, reduction, squeeze)
@@ -199,9 +199,14 @@ def _plain_cross_entropy(
 
 
 def _fused_cross_entropy(
-    x: Tensor, target: np.ndarray, weight: Tensor | None, ignore_index: int, label_smoothing: float
+    x: Tensor,
+    target: np.ndarray,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+    given: Tensor | None = None,
 ) -> Tensor:
-    """`_plain_cross_entropy` for x (N, C), one kernel for the value and one for the gradient."""
+    """`_plain_cross_entropy` for x (N, C), a kernel for the value and one for the gradient. given: target's tensor."""
     w = None if weight is None else weight.array.astype(x.array.dtype, copy=False)
     kernels = kernel(x)
     losses, lse = kernels.cross_entropy(x.array, target, w, ignore_index, label_smoothing)
@@ -213,7 +218,7 @@ def _fused_cross_entropy(
         return _plain_cross_entropy(x, target, weight, ignore_index, label_smoothing)
 
     gradients.__qualname__ = "cross_entropy"  # the name that the tape shows
-    return record_fused(losses, (x,), gradients, composition)
+    return record_fused(losses, (x,), gradients, composition, (x, given, weight))
 
 
 def _soft_cross_entropy(

@@ -253,7 +253,7 @@ REDUCTIONS = [
     row(
         "norm", lambda x, p=2, dim=None, keepdim=False: specs.p_norm(x, p, dim, keepdim),
         *DIMS, V("ij", p=1, dim=0), V("ij", p=3, dim=1), V("ij", p="fro"), V("ij", p=math.inf, formula=False), least=SOME,
-        names=lambda arrays, options, outputs, k: {"p": 2} if options.get("p") == "fro" else {},
+        names=lambda arrays, options, outputs, k: {"p": 2} if options.get("p", "fro") == "fro" else {},
     ),
     row(
         "vector_norm", lambda x, ord=2, dim=None, keepdim=False: specs.p_norm(x, ord, dim, keepdim),
@@ -279,6 +279,11 @@ LINALG = [
     row(
         "addmm", lambda x, a, b, beta=1, alpha=1: beta * x + alpha * (a @ b),
         ("ik", "ij", "jk"), V("k", "ij", "jk", beta=0.5, alpha=-2.0, formula=False),
+    ),
+    row(
+        "einsum", lambda *operands, equation: np.einsum(equation, *operands), V("ij", "jk", equation="ij,jk->ik"), V("nij", "njk", equation="nij,njk->nki"),
+        V("ij", "j", "ik", equation="ij,j,ik"), V("ijk", equation="ijk->ki"), V("5j5", equation="iji->ij"), V("nij", "njk", equation="...ij,...jk"),
+        V("i1", "ij", "", equation="ij,ij,->j", formula=False), dims=(),
     ),
     row("linear", specs.linear, ("ij", "kj", "k"), ("ij", "kj"), ("nij", "kj", "k"), ("j", "kj", "k")),
 ]  # fmt: skip
@@ -348,7 +353,7 @@ CONVOLUTION = [
 def piece_names(arrays: Sequence[np.ndarray], options: Mapping[str, Any], outputs: Any, k: int) -> dict[str, Any]:
     """Where the k-th piece starts."""
     n = arrays[0].shape[options.get("dim", 0)]
-    size = options.get("split_size") or -(-n // options["chunks"])
+    size = options.get("split_size_or_sections") or -(-n // options["chunks"])
     return {"k": k, "start_k": sum(size[:k]) if isinstance(size, (tuple, list)) else k * size}
 
 
@@ -371,13 +376,13 @@ SHAPE = [
     row("t", np.transpose, "ij", V("i", formula=False)),
     row("squeeze", lambda x, dim=None: x.squeeze(dim), V("3141"), V("i1j1", dim=1), V("i1j1", dim=(1, -1)), dims=()),
     row("unsqueeze", lambda x, dim: np.expand_dims(x, dim), V("ij", dim=1), V("ij", dim=-1), V("", dim=0), dims=()),
-    row("broadcast_to", np.broadcast_to, V("31", shape=(2, 3, 4)), V("", shape=(2,))),
+    row("broadcast_to", lambda x, size: np.broadcast_to(x, size), V("31", size=(2, 3, 4)), V("", size=(2,))),
     row("expand", lambda x, sizes: np.broadcast_to(x, [3 if size == -1 else size for size in sizes]), V("31", sizes=(2, -1, 4))),
     row("repeat", lambda x, sizes: np.tile(x, sizes), V("ij", sizes=(2, 3)), V("ij", sizes=(2, 1, 3))),
     row("cat", lambda *tensors, dim=0: np.concatenate(tensors, dim), V("ij", "kj", "1j"), V("ij", "ik", dim=-1), V("ij"), dims=(), names=joined),
     row("stack", lambda *tensors, dim=0: np.stack(tensors, dim), V("ij", "ij"), V("ij", "ij", "ij", dim=-1), dims=()),
     row("narrow", lambda x, dim, start, length: np.take(x, range(start, start + length), dim), V("i5j", dim=1, start=1, length=3)),
-    row("split", specs.pieces, V("4j", split_size=2), V("j6", split_size=(1, 3, 2), dim=-1), names=piece_names),
+    row("split", specs.pieces, V("4j", split_size_or_sections=2), V("j6", split_size_or_sections=(1, 3, 2), dim=-1), names=piece_names),
     row("chunk", lambda x, chunks, dim=0: np.array_split(x, [3, 6], dim), V("7j", chunks=3), V("i8", chunks=3, dim=1), names=piece_names),
     row("unbind", lambda x, dim=0: list(np.moveaxis(x, dim, 0)), V("3j"), V("i2j", dim=1), names=lambda arrays, options, outputs, k: {"k": k}),
     row("flip", lambda x, dims: np.flip(x, dims), V("ijk", dims=(0, 2)), V("i", dims=(-1,)), dims=("dims",)),

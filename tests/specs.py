@@ -252,7 +252,8 @@ def as_image(spec: Callable[..., Any]) -> Callable[..., Any]:
     return one
 
 
-def pieces(x: np.ndarray, split_size: Any, dim: int = 0) -> list[np.ndarray]:
+def pieces(x: np.ndarray, split_size_or_sections: Any, dim: int = 0) -> list[np.ndarray]:
+    split_size = split_size_or_sections
     sizes = split_size if isinstance(split_size, (tuple, list)) else [split_size] * (x.shape[dim] // split_size)
     return [piece for piece in np.split(x, np.cumsum(sizes), dim) if piece.shape[dim]]
 

@@ -61,7 +61,10 @@ def reset_weight_and_bias(weight: Tensor, bias: Tensor | None) -> None:
 
 
 class Identity(Module):
-    """Gives back its input. Takes any arguments, so that it can stand in for any layer."""
+    """Y = INPUT
+
+    Takes any arguments, so that it can stand in for any layer.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ Pair = tuple[int, int]
 
 
 def conv2d(
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: int | Pair = 1,
@@ -48,7 +48,7 @@ def conv2d(
     stride 1 by Winograd's products where they are faster (Lavin and Gray 2016): rounding errors are then some 2.5 times as large,
     and relative to the largest numbers around a pixel; filters of integers stay exact.
     """
-    x, weight = tensor_of(x, "conv2d"), tensor_of(weight, "conv2d")
+    x, weight = tensor_of(input, "conv2d"), tensor_of(weight, "conv2d")
     if x.array.ndim == 3:
         return conv2d(x.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
     X, W = x.array.shape, weight.array.shape
@@ -169,7 +169,7 @@ def _one(value: Any, what: str) -> int:
 
 
 def conv1d(
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: int | tuple[int] = 1,
@@ -184,7 +184,7 @@ def conv1d(
 
     x: (N, C, L) or (C, L); weight: (O, C / groups, R); bias: (O). A conv2d whose images are one row high.
     """
-    x, weight = tensor_of(x, "conv1d"), tensor_of(weight, "conv1d")
+    x, weight = tensor_of(input, "conv1d"), tensor_of(weight, "conv1d")
     if x.array.ndim == 2:
         return conv1d(x.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
     if x.array.ndim != 3 or weight.array.ndim != 3:

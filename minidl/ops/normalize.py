@@ -52,7 +52,7 @@ def _array(t: Tensor | None) -> Any:
 
 
 def layer_norm(
-    x: Tensor,
+    input: Tensor,
     normalized_shape: int | Sequence[int],
     weight: Tensor | None = None,
     bias: Tensor | None = None,
@@ -71,7 +71,7 @@ def layer_norm(
     normalized_shape: the sizes of the last dimensions, over which i runs; weight and bias have this shape (Ba, Kiros,
     Hinton 2016, eq. 4).
     """
-    x = floating(x, "layer_norm")
+    x = floating(input, "layer_norm")
     n = _rows("layer_norm", x, normalized_shape, weight=weight, bias=bias)
     x, weight, bias = _alike(x, weight, bias)
 
@@ -90,7 +90,7 @@ def layer_norm(
 
 
 def rms_norm(
-    x: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None = None, eps: float | None = None
+    input: Tensor, normalized_shape: int | Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
     """Y[...,i] = X[...,i] / sqrt(ms[...] + eps) * WEIGHT[i]
 
@@ -103,7 +103,7 @@ def rms_norm(
     normalized_shape: the sizes of the last dimensions, over which i runs; weight has this shape. eps: None is the
     resolution of x's dtype (Zhang and Sennrich 2019, eq. 4).
     """
-    x = floating(x, "rms_norm")
+    x = floating(input, "rms_norm")
     n = _rows("rms_norm", x, normalized_shape, weight=weight)
     x, weight = _alike(x, weight)
     ε = _resolution(x.array.dtype) if eps is None else eps
@@ -121,7 +121,7 @@ def rms_norm(
 
 
 def batch_norm(
-    x: Tensor,
+    input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Tensor | None = None,
@@ -145,7 +145,7 @@ def batch_norm(
     running ones move towards them: r ← (1 - momentum) r + momentum (μ, or the unbiased variance). Otherwise μ and σ²
     are the running ones, which no gradient flows to (Ioffe and Szegedy 2015, algorithm 1).
     """
-    x = floating(x, "batch_norm")
+    x = floating(input, "batch_norm")
     if x.array.ndim < 2:
         raise ValueError(f"batch_norm: expected (N, C, ...), got shape {x.array.shape}")
     C = x.array.shape[1]

@@ -41,7 +41,7 @@ def _arguments(
 
 
 def max_pool2d(
-    x: Tensor,
+    input: Tensor,
     kernel_size: int | Pair,
     stride: int | Pair | None = None,
     padding: int | Pair = 0,
@@ -58,10 +58,10 @@ def max_pool2d(
     x: (N, C, H, W) or (C, H, W). stride: None is kernel_size. Of several largest elements of a window the first
     gets the gradient. return_indices: also its place in the flattened image (int64). ceil_mode: the last window may hang over.
     """
-    if tensor_of(x, "max_pool2d").array.ndim == 3:
-        y = max_pool2d(unsqueeze(x, 0), kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    if tensor_of(input, "max_pool2d").array.ndim == 3:
+        y = max_pool2d(unsqueeze(input, 0), kernel_size, stride, padding, dilation, ceil_mode, return_indices)
         return tuple(t.squeeze(0) for t in y) if return_indices else y.squeeze(0)
-    x, *options = _arguments("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
+    x, *options = _arguments("max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode)
     Y, places = kernel(x).max_pool2d(x.array, *options, ceil_mode)
     index = wrap(places)
     size = x.array.shape[2:]
@@ -80,7 +80,7 @@ def _pick(x: Tensor, index: Tensor) -> Tensor:
 
 
 def avg_pool2d(
-    x: Tensor,
+    input: Tensor,
     kernel_size: int | Pair,
     stride: int | Pair | None = None,
     padding: int | Pair = 0,
@@ -102,10 +102,10 @@ def avg_pool2d(
     padding with them unless count_include_pad is False; divisor_override stands instead of it, if given. ceil_mode: the
     last window may hang over.
     """
-    if tensor_of(x, "avg_pool2d").array.ndim == 3:
-        y = avg_pool2d(unsqueeze(x, 0), kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    if tensor_of(input, "avg_pool2d").array.ndim == 3:
+        y = avg_pool2d(unsqueeze(input, 0), kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
         return y.squeeze(0)
-    x, kernels, strides, paddings, _ = _arguments("avg_pool2d", x, kernel_size, stride, padding, 1, ceil_mode)
+    x, kernels, strides, paddings, _ = _arguments("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
     options: tuple[Any, ...] = (kernels, strides, paddings, ceil_mode, count_include_pad)
     if divisor_override is not None:
         if divisor_override == 0:
@@ -138,7 +138,7 @@ def _row(value: Any, other: int) -> Any:
 
 
 def max_pool1d(
-    x: Tensor,
+    input: Tensor,
     kernel_size: int,
     stride: int | None = None,
     padding: int = 0,
@@ -151,12 +151,12 @@ def max_pool1d(
     x: (N, C, L) or (C, L). A max_pool2d of images one row high.
     """
     options = _row(kernel_size, 1), _row(stride, 1), _row(padding, 0), _row(dilation, 1)
-    y = max_pool2d(_signal("max_pool1d", x), *options, ceil_mode, return_indices)
+    y = max_pool2d(_signal("max_pool1d", input), *options, ceil_mode, return_indices)
     return tuple(t.squeeze(-2) for t in y) if return_indices else y.squeeze(-2)
 
 
 def avg_pool1d(
-    x: Tensor,
+    input: Tensor,
     kernel_size: int,
     stride: int | None = None,
     padding: int = 0,
@@ -171,7 +171,7 @@ def avg_pool1d(
     x: (N, C, L) or (C, L). An avg_pool2d of images one row high.
     """
     options = _row(kernel_size, 1), _row(stride, 1), _row(padding, 0)
-    return avg_pool2d(_signal("avg_pool1d", x), *options, ceil_mode, count_include_pad).squeeze(-2)
+    return avg_pool2d(_signal("avg_pool1d", input), *options, ceil_mode, count_include_pad).squeeze(-2)
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: int | None | tuple[int | None, int | None]) -> Tensor:

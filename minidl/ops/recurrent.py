@@ -15,7 +15,8 @@ import numpy as np
 from ..kernels import kernel
 from ..tape import record_fused
 from ._common import tensor_of
-from .elementwise import relu, sigmoid, tanh
+from .activation import relu
+from .elementwise import sigmoid, tanh
 from .index import getitem
 from .linalg import linear
 from .shape import reshape, stack
