@@ -427,8 +427,8 @@ class Seeded:
 
 
 NORMAL = [
-    row("softmax", specs.softmax, "ij", V("ijk", dim=1), V("ijk", dim=0), V("i", dim=-1)),
-    row("log_softmax", lambda x, dim=-1: np.log(specs.softmax(x, dim)), "ij", V("ijk", dim=1), V("i", dim=-1)),
+    row("softmax", specs.softmax, V("ij", dim=-1), V("ijk", dim=1), V("ijk", dim=0), V("i", dim=-1)),
+    row("log_softmax", lambda x, dim=-1: np.log(specs.softmax(x, dim)), V("ij", dim=-1), V("ijk", dim=1), V("i", dim=-1)),
     row(
         "scaled_dot_product_attention", specs.attention, ("nik", "njk", "njl"), V("nik", "njk", "njl", is_causal=True), ("lnik", "lnjk", "lnjd", "ij"),
         V("ik", "nmjk", "mjl", scale=0.7), ("nik", "njk", "njl", bools("n1j")), ("ik", "jk", "jl", bools("ij")), ("nik", "1jk", "njl", "1j"),

@@ -117,9 +117,10 @@ def test_layer_as_pytorch(name, arguments, options, shape, dtype):
         ours.train(mode), theirs.train(mode)
         x = rng.normal(size=shape).astype(dtype)
         a, b = minidl.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
-        y = ours(a)
+        works_in_place = "ReLU" in name or "ELU" in name
+        y = ours(a.clone() if works_in_place else a)
         assert y.dtype == np.dtype(dtype)
-        z = theirs(b.clone() if "ReLU" in name or "ELU" in name else b)  # theirs may work in place
+        z = theirs(b.clone() if works_in_place else b)
         np.testing.assert_allclose(y.array, z.detach().numpy(), rtol=rtol, atol=atol)
         g = rng.normal(size=tuple(y.shape)).astype(dtype)
         y.backward(minidl.tensor(g))
@@ -201,6 +202,53 @@ def test_embedding_options_as_pytorch(options):
     np.testing.assert_allclose(ours.weight.grad.array, theirs.weight.grad.numpy(), rtol=1e-12)
     with pytest.raises(NotImplementedError, match="sparse=True"):
         nn.Embedding(6, 3, sparse=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("relu", {}),
+        ("leaky_relu", {"negative_slope": 0.3}),
+        ("elu", {"alpha": 0.7}),
+        ("silu", {}),
+        ("hardtanh", {"min_val": -0.5, "max_val": 0.7}),
+        ("dropout", {"p": 0.0}),
+        ("dropout2d", {"p": 0.0}),
+    ],
+)
+def test_in_place_as_pytorch(name, options):
+    """The input itself changes and is the result; gradients flow as if it had not; a leaf is refused."""
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 4))
+    found = []
+    for make, functional in ((minidl.tensor, nn.functional), (torch.tensor, torch.nn.functional)):
+        leaf = make(x, requires_grad=True)
+        inner = leaf * 2
+        y = getattr(functional, name)(inner, **options, inplace=True)
+        assert name.startswith("dropout") or y is inner
+        (y**2).sum().backward()
+        found += [inner.detach().numpy(), leaf.grad.numpy()]
+        if not name.startswith("dropout"):
+            with pytest.raises(RuntimeError):
+                getattr(functional, name)(make(x, requires_grad=True), **options, inplace=True)
+    np.testing.assert_allclose(found[0], found[2], rtol=1e-12)
+    np.testing.assert_allclose(found[1], found[3], rtol=1e-12)
+
+
+def test_dropout_in_place_writes_into_its_input():
+    x = minidl.ones(100)
+    y = nn.Dropout(0.5, inplace=True)(x)
+    assert y is x and set(np.unique(x.array)) == {0.0, 2.0}
+
+
+def test_a_state_is_assigned_or_copied():
+    layer, state = nn.Linear(2, 2), {"weight": minidl.ones(2, 2, dtype=minidl.float64), "bias": minidl.zeros(2)}
+    weight = layer.weight
+    layer.load_state_dict(state)
+    assert layer.weight.dtype == minidl.float32
+    layer.load_state_dict(state, assign=True)
+    assert layer.weight is weight and layer.weight.dtype == minidl.float64
+    into = {}
+    assert layer.state_dict(destination=into, prefix="a.") is into and list(into) == ["a.weight", "a.bias"]
 
 
 def test_where_the_largest_stood_as_pytorch():
