@@ -140,6 +140,23 @@ def test_a_sequence_is_its_steps(name: str, kind: Any) -> None:
         np.testing.assert_allclose(p.grad.array, q.grad.array, rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+def test_the_docstring_is_what_runs(name: str) -> None:
+    """The update rule of the docstring, time after time, gives the layer's outputs."""
+    from minidl.explain import formulas, run_updates
+
+    layer = getattr(nn, name)(3, 4).double()
+    x, q = np.random.default_rng(0).normal(size=(6, 2, 3)), {"RNN": (), "GRU": (3,), "LSTM": (4,)}[name]
+    weights = {key.removesuffix("_l0"): p.detach().numpy() for key, p in layer.named_parameters()}
+    state = {"h": np.zeros((2, 4)), "c": np.zeros((2, 4))}
+    state |= {"W": weights["weight_ih"].reshape(*q, 4, 3), "U": weights["weight_hh"].reshape(*q, 4, 4)}
+    state |= {"b": weights["bias_ih"].reshape(*q, 4), "d": weights["bias_hh"].reshape(*q, 4)}
+    output, _ = layer(minidl.tensor(x))
+    for t in range(6):
+        state = run_updates(formulas(getattr(nn, name)), {**state, "x": x[t]})
+        np.testing.assert_allclose(output[t].detach().numpy(), state["h"], rtol=1e-12)
+
+
 @pytest.mark.parametrize(("name", "kind"), LAYERS)
 def test_backends_agree(name: str, kind: Any) -> None:
     if not minidl.kernels.native.compiled:

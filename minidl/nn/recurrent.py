@@ -146,14 +146,18 @@ _PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class RNN(_Recurrent):
-    """(T, N, input_size) -> output (T, N, D * H) and h_n (layers * D, N, H), by Elman's units:
+    """h[n,j] ← tanh(Σ[i] W[j,i] * x[n,i] + b[j] + (Σ[k] U[j,k] * h[n,k]) + d[j])
 
-        h[t] = tanh(W_ih x[t] + b_ih + W_hh h[t-1] + b_hh)
+    Elman's units, for x = input[0], input[1], ...: output (T, N, D * H) holds h of every time, h_n (layers * D, N, H)
+    the last. W and U are weight_ih_l0 and weight_hh_l0, b and d bias_ih_l0 and bias_hh_l0; H is hidden_size, D is 2
+    if bidirectional, else 1.
 
-    with H for hidden_size, and D for 2 if bidirectional else 1. The layers above take the outputs of the layer below,
-    in training through dropout. batch_first: input and output (N, T, ...), states as ever. Without a batch: (T,
-    input_size). `nonlinearity`: "tanh" or "relu". `rnn(input, h_0)`: h_0 (layers * D, N, H), 0 by default. Initial
-    values: U(-k, k), k = 1 / sqrt(H). Source: Elman 1990, Finding Structure in Time.
+    input         (T, N, input_size), with batch_first (N, T, input_size); without a batch (T, input_size)
+    h_0           `rnn(input, h_0)`: where h starts, (layers * D, N, H), whatever batch_first says; 0 by default
+    num_layers    layers above the first take the outputs of the layer below, in training through dropout
+    nonlinearity  "tanh" or "relu"
+
+    Initial values: all U(-k, k), k = 1 / sqrt(H). Source: Elman 1990, Finding Structure in Time.
 
     Errors: TypeError for a PackedSequence, which is not supported; ValueError where sizes do not fit.
     """
@@ -186,13 +190,15 @@ class RNN(_Recurrent):
 
 
 class GRU(_Recurrent):
-    """(T, N, input_size) -> output (T, N, D * H) and h_n (layers * D, N, H), by gated recurrent units.
+    """p[n,q,j] ← Σ[i] W[q,j,i] * x[n,i] + b[q,j]
+    a[n,q,j] ← Σ[k] U[q,j,k] * h[n,k] + d[q,j]
+    r[n,j] ← sigmoid(p[n,0,j] + a[n,0,j])
+    z[n,j] ← sigmoid(p[n,1,j] + a[n,1,j])
+    h[n,j] ← (1 - z[n,j]) * tanh(p[n,2,j] + r[n,j] * a[n,2,j]) + z[n,j] * h[n,j]
 
-        r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)          z, the same with weights of its own
-        c = tanh(W_ic x + b_ic + r * (W_hc h + b_hc))
-        h' = (1 - z) * c + z * h
-
-    A weight's rows stand in the order r, z, c. Shapes and options: RNN's. Source: Cho et al. 2014, Learning Phrase
+    Gated recurrent units, for x = input[0], input[1], ...: output (T, N, D * H) and h_n (layers * D, N, H). W and U are
+    weight_ih_l0 and weight_hh_l0 as (3, H, ...), b and d bias_ih_l0 and bias_hh_l0 as (3, H). Shapes, options, initial
+    values: RNN's. A step and its derivatives: `minidl.ops.gru_step`. Source: Cho et al. 2014, Learning Phrase
     Representations, section 2.3.
     """
 
@@ -219,15 +225,15 @@ class GRU(_Recurrent):
 
 
 class LSTM(_Recurrent):
-    """(T, N, input_size) -> output (T, N, D * H) and (h_n, c_n), each (layers * D, N, H), by long short-term memory.
+    """p[n,q,j] ← Σ[i] W[q,j,i] * x[n,i] + b[q,j] + (Σ[k] U[q,j,k] * h[n,k]) + d[q,j]
+    c[n,j] ← sigmoid(p[n,1,j]) * c[n,j] + sigmoid(p[n,0,j]) * tanh(p[n,2,j])
+    h[n,j] ← sigmoid(p[n,3,j]) * tanh(c[n,j])
 
-        i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)          f and o, the same with weights of their own
-        g = tanh(W_ig x + b_ig + W_hg h + b_hg)
-        c' = f * c + i * g
-        h' = o * tanh(c')
-
-    A weight's rows stand in the order i, f, g, o. Shapes and options: RNN's; `lstm(input, (h_0, c_0))`. Source:
-    Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000. `proj_size` is refused.
+    Long short-term memory, for x = input[0], input[1], ...: output (T, N, D * H) and (h_n, c_n), each (layers * D, N,
+    H). W and U are weight_ih_l0 and weight_hh_l0 as (4, H, ...), b and d bias_ih_l0 and bias_hh_l0 as (4, H): the
+    input gate, the forget gate, the candidate, the output gate. `lstm(input, (h_0, c_0))`; shapes, options, initial
+    values: RNN's. A step and its derivatives: `minidl.ops.lstm_step`. `proj_size` is refused. Source: Hochreiter &
+    Schmidhuber 1997; the forget gate: Gers, Schmidhuber & Cummins 2000.
     """
 
     def __init__(
@@ -313,9 +319,11 @@ class _Cell(Module):
 
 
 class RNNCell(_Cell):
-    """(N, input_size), (N, H) -> (N, H), tanh(W_ih x + b_ih + W_hh h + b_hh), or relu of it; h is 0 where not given.
+    """h[n,j] ← tanh(Σ[i] W[j,i] * x[n,i] + b[j] + (Σ[k] U[j,k] * h[n,k]) + d[j])
 
-    Without a batch: (input_size), (H) -> (H). Source: Elman 1990.
+    One step of an RNN: x (N, input_size), h (N, H) -> (N, H); without a batch (input_size), (H) -> (H). W and U are
+    weight_ih and weight_hh, b and d bias_ih and bias_hh; h is 0 where not given. `nonlinearity`: "tanh" or "relu".
+    Source: Elman 1990.
     """
 
     gates = 1
