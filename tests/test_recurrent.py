@@ -57,6 +57,9 @@ def test_layers_as_pytorch(torch: Any, name: str, kind: Any, options: Any, dtype
     assert [(k, tuple(v.shape)) for k, v in ours.state_dict().items()] == [
         (k, tuple(v.shape)) for k, v in state.items()
     ]
+    assert [[tuple(p.shape) for p in each] for each in ours.all_weights] == [
+        [tuple(p.shape) for p in each] for each in theirs.all_weights
+    ]
     ours.load_state_dict(state)
     ways = options.get("num_layers", 1) * (1 + options.get("bidirectional", False))
     for batched, given in itertools.product((True, False), (True, False)):

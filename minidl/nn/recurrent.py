@@ -74,6 +74,12 @@ class _Recurrent(Module):
         suffixes = ("", "_reverse") if self.bidirectional else ("",)
         return [(layer, suffix) for layer in range(self.num_layers) for suffix in suffixes]
 
+    @property
+    def all_weights(self) -> list[list[Parameter]]:
+        """The parameters layer by layer, direction by direction."""
+        parts = _PARTS if self.bias else _PARTS[:2]
+        return [[getattr(self, f"{what}_l{layer}{suffix}") for what in parts] for layer, suffix in self._ways()]
+
     def reset_parameters(self) -> None:
         """Draws the initial values again: all U(-k, k), k = 1 / sqrt(hidden_size)."""
         _uniform(self, self.hidden_size)
