@@ -357,3 +357,33 @@ def test_what_pytorch_takes_is_taken():
         a, b = (inspect.signature(getattr(module, name)).parameters for module in (nn.init, torch.nn.init))
         assert list(a) == list(b), name
         assert [p.default for p in a.values()] == [p.default for p in b.values()], name
+
+
+INITIAL = [
+    ("Linear", (300, 200), {}),
+    ("Conv1d", (40, 60, 5), {"groups": 2}),
+    ("Conv2d", (20, 60, (3, 5)), {}),
+    ("ConvTranspose2d", (60, 20, (3, 5)), {"groups": 2}),
+    ("Embedding", (200, 100), {"padding_idx": 3}),
+    ("GroupNorm", (2, 10), {}),
+    ("MultiheadAttention", (120, 4), {"add_bias_kv": True}),
+    ("MultiheadAttention", (120, 4), {"kdim": 60, "vdim": 200}),
+    ("TransformerEncoderLayer", (64, 4, 256), {}),
+    ("RNN", (50, 100), {}),
+    ("LSTM", (50, 60), {"num_layers": 2, "bidirectional": True}),
+    ("GRUCell", (50, 100), {}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "options"), INITIAL)
+def test_initial_values_as_pytorch(name, arguments, options):
+    """The same spread and the same bounds, parameter by parameter."""
+    minidl.manual_seed(0), torch.manual_seed(0)
+    ours, theirs = getattr(nn, name)(*arguments, **options), getattr(torch.nn, name)(*arguments, **options)
+    for (key, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        a, b = p.detach().numpy().ravel(), q.detach().numpy().ravel()
+        few = 4 / np.sqrt(a.size)  # the deviation of so many draws differs by this share
+        assert a.std() == pytest.approx(b.std(), rel=few, abs=1e-7), key
+        assert a.mean() == pytest.approx(b.mean(), abs=few * max(b.std(), 1e-7)), key
+        if a.size > 1000 and name != "Embedding" and key not in ("bias_k", "bias_v"):  # uniform: up to the bound
+            assert np.abs(a).max() == pytest.approx(np.abs(b).max(), rel=0.02), key
