@@ -24,6 +24,7 @@ Verbs normalize_verbs();
 Verbs optim_verbs();
 Verbs pool_verbs();
 Verbs random_verbs();
+Verbs recurrent_verbs();
 Verbs reduce_verbs();
 Verbs softmax_verbs();
 Verbs conv_rung_verbs();
@@ -83,6 +84,7 @@ py::dict verbs(const py::dict& reference) {
                  optim_verbs,
                  pool_verbs,
                  random_verbs,
+                 recurrent_verbs,
                  reduce_verbs,
                  softmax_verbs,
              })

@@ -336,6 +336,7 @@ CONVOLUTION = [
     row(
         "conv_transpose2d", specs.conv_transpose2d, ("no45", "ocrs", "c"), V("no45", "ocrs", stride=(2, 1), padding=(1, 0), output_padding=(1, 0)),
         V("n444", "4332", "6", stride=2, padding=1, groups=2, dilation=(1, 2)), V("n434", "4322", stride=1, dilation=2, output_padding=(1, 0)),
+        V("n443", "4233", stride=(1, 2), dilation=3, padding=(2, 1), output_padding=2),
         V("445", "4332", "3", stride=3, formula=False), least=IMAGE | dict.fromkeys("oc", 1),
     ),
     row(
@@ -426,8 +427,8 @@ class Seeded:
 
 
 NORMAL = [
-    row("softmax", specs.softmax, "ij", V("ijk", dim=1), V("ijk", dim=0), V("i", dim=-1)),
-    row("log_softmax", lambda x, dim=-1: np.log(specs.softmax(x, dim)), "ij", V("ijk", dim=1), V("i", dim=-1)),
+    row("softmax", specs.softmax, V("ij", dim=-1), V("ijk", dim=1), V("ijk", dim=0), V("i", dim=-1)),
+    row("log_softmax", lambda x, dim=-1: np.log(specs.softmax(x, dim)), V("ij", dim=-1), V("ijk", dim=1), V("i", dim=-1)),
     row(
         "scaled_dot_product_attention", specs.attention, ("nik", "njk", "njl"), V("nik", "njk", "njl", is_causal=True), ("lnik", "lnjk", "lnjd", "ij"),
         V("ik", "nmjk", "mjl", scale=0.7), ("nik", "njk", "njl", bools("n1j")), ("ik", "jk", "jl", bools("ij")), ("nik", "1jk", "njl", "1j"),

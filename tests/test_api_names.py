@@ -237,10 +237,16 @@ DEVIATIONS: dict[str, tuple[list[str], str]] = {
         "one derivative, one check",
     ),
     "nn.Parameter": (["data=required, not None"], "a parameter without values is of no use"),
+<<<<<<< HEAD:tests/test_api_names.py
     "nn.Module.modules": (["lacks remove_duplicate"], "each module once"),
     "nn.Module.register_forward_hook": (["lacks always_call"], "a forward that failed calls no hooks"),
     "nn.Module.state_dict": (["lacks destination"], "it makes the dict that it gives"),
     "nn.Module.load_state_dict": (["lacks assign"], "values are copied: parameters stay what optimizers hold"),
+=======
+    "softmax": (["dim=None, not required"], "asked for in a sentence"),
+    "log_softmax": (["dim=None, not required"], "asked for in a sentence"),
+    "relu": (["has inplace"], "the same function as nn.functional.relu"),
+>>>>>>> nn:tests/test_api.py
     "nn.Hardtanh": (["lacks min_value", "lacks max_value"], "deprecated in PyTorch: min_val, max_val"),
     "nn.functional.one_hot": (["lacks tensor", "order: num_classes"], "PyTorch's code calls it input"),
     "nn.functional.dropout": (["has generator"], "so that a mask can be drawn again"),

@@ -98,8 +98,9 @@ LAYERS = [
 RECURRENT = ("RNN", "LSTM", "GRU")
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("name", "arguments", "options", "shape"), LAYERS)
-def test_layer_as_pytorch(name, arguments, options, shape):
+def test_layer_as_pytorch(name, arguments, options, shape, dtype):
     ours = getattr(nn, name)(*arguments, **options)
     theirs = getattr(torch.nn, name)(*arguments, **options)
     assert repr(ours) == repr(theirs).replace("NonDynamicallyQuantizable", "")
@@ -107,24 +108,28 @@ def test_layer_as_pytorch(name, arguments, options, shape):
     assert {k: tuple(v.shape) for k, v in ours.state_dict().items()} == {k: tuple(v.shape) for k, v in state.items()}
     assert list(ours.state_dict()) == list(state)
     assert [n for n, _ in ours.named_parameters()] == [n for n, _ in theirs.named_parameters()]
-    ours, theirs = ours.double(), theirs.double()
+    if dtype == "float64":
+        ours, theirs = ours.double(), theirs.double()
     ours.load_state_dict(theirs.state_dict())
+    rtol, atol = (1e-9, 1e-11) if dtype == "float64" else (2e-4, 2e-5)
     rng = np.random.default_rng(0)
     for mode in (True, True, False):  # twice, so that running statistics move; then in evaluation
         ours.train(mode), theirs.train(mode)
-        x = rng.normal(size=shape)
+        x = rng.normal(size=shape).astype(dtype)
         a, b = minidl.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
-        y = ours(a)
-        z = theirs(b.clone() if "ReLU" in name or "ELU" in name else b)  # theirs may work in place
-        np.testing.assert_allclose(y.array, z.detach().numpy(), rtol=1e-10, atol=1e-12)
-        g = rng.normal(size=tuple(y.shape))
+        works_in_place = "ReLU" in name or "ELU" in name
+        y = ours(a.clone() if works_in_place else a)
+        assert y.dtype == np.dtype(dtype)
+        z = theirs(b.clone() if works_in_place else b)
+        np.testing.assert_allclose(y.array, z.detach().numpy(), rtol=rtol, atol=atol)
+        g = rng.normal(size=tuple(y.shape)).astype(dtype)
         y.backward(minidl.tensor(g))
         z.backward(torch.tensor(g))
-        np.testing.assert_allclose(a.grad.array, b.grad.numpy(), rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(a.grad.array, b.grad.numpy(), rtol=rtol, atol=atol)
         for (key, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-            np.testing.assert_allclose(p.grad.array, q.grad.numpy(), rtol=1e-9, atol=1e-11, err_msg=key)
+            np.testing.assert_allclose(p.grad.array, q.grad.numpy(), rtol=rtol, atol=atol, err_msg=key)
         for key, value in theirs.state_dict().items():
-            np.testing.assert_allclose(ours.state_dict()[key].array, value.numpy(), rtol=1e-10, err_msg=key)
+            np.testing.assert_allclose(ours.state_dict()[key].array, value.numpy(), rtol=rtol, atol=atol, err_msg=key)
 
 
 def test_embedding_as_pytorch():
@@ -197,6 +202,53 @@ def test_embedding_options_as_pytorch(options):
     np.testing.assert_allclose(ours.weight.grad.array, theirs.weight.grad.numpy(), rtol=1e-12)
     with pytest.raises(NotImplementedError, match="sparse=True"):
         nn.Embedding(6, 3, sparse=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("relu", {}),
+        ("leaky_relu", {"negative_slope": 0.3}),
+        ("elu", {"alpha": 0.7}),
+        ("silu", {}),
+        ("hardtanh", {"min_val": -0.5, "max_val": 0.7}),
+        ("dropout", {"p": 0.0}),
+        ("dropout2d", {"p": 0.0}),
+    ],
+)
+def test_in_place_as_pytorch(name, options):
+    """The input itself changes and is the result; gradients flow as if it had not; a leaf is refused."""
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 4))
+    found = []
+    for make, functional in ((minidl.tensor, nn.functional), (torch.tensor, torch.nn.functional)):
+        leaf = make(x, requires_grad=True)
+        inner = leaf * 2
+        y = getattr(functional, name)(inner, **options, inplace=True)
+        assert name.startswith("dropout") or y is inner
+        (y**2).sum().backward()
+        found += [inner.detach().numpy(), leaf.grad.numpy()]
+        if not name.startswith("dropout"):
+            with pytest.raises(RuntimeError):
+                getattr(functional, name)(make(x, requires_grad=True), **options, inplace=True)
+    np.testing.assert_allclose(found[0], found[2], rtol=1e-12)
+    np.testing.assert_allclose(found[1], found[3], rtol=1e-12)
+
+
+def test_dropout_in_place_writes_into_its_input():
+    x = minidl.ones(100)
+    y = nn.Dropout(0.5, inplace=True)(x)
+    assert y is x and set(np.unique(x.array)) == {0.0, 2.0}
+
+
+def test_a_state_is_assigned_or_copied():
+    layer, state = nn.Linear(2, 2), {"weight": minidl.ones(2, 2, dtype=minidl.float64), "bias": minidl.zeros(2)}
+    weight = layer.weight
+    layer.load_state_dict(state)
+    assert layer.weight.dtype == minidl.float32
+    layer.load_state_dict(state, assign=True)
+    assert layer.weight is weight and layer.weight.dtype == minidl.float64
+    into = {}
+    assert layer.state_dict(destination=into, prefix="a.") is into and list(into) == ["a.weight", "a.bias"]
 
 
 def test_where_the_largest_stood_as_pytorch():
@@ -305,3 +357,33 @@ def test_what_pytorch_takes_is_taken():
         a, b = (inspect.signature(getattr(module, name)).parameters for module in (nn.init, torch.nn.init))
         assert list(a) == list(b), name
         assert [p.default for p in a.values()] == [p.default for p in b.values()], name
+
+
+INITIAL = [
+    ("Linear", (300, 200), {}),
+    ("Conv1d", (40, 60, 5), {"groups": 2}),
+    ("Conv2d", (20, 60, (3, 5)), {}),
+    ("ConvTranspose2d", (60, 20, (3, 5)), {"groups": 2}),
+    ("Embedding", (200, 100), {"padding_idx": 3}),
+    ("GroupNorm", (2, 10), {}),
+    ("MultiheadAttention", (120, 4), {"add_bias_kv": True}),
+    ("MultiheadAttention", (120, 4), {"kdim": 60, "vdim": 200}),
+    ("TransformerEncoderLayer", (64, 4, 256), {}),
+    ("RNN", (50, 100), {}),
+    ("LSTM", (50, 60), {"num_layers": 2, "bidirectional": True}),
+    ("GRUCell", (50, 100), {}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "options"), INITIAL)
+def test_initial_values_as_pytorch(name, arguments, options):
+    """The same spread and the same bounds, parameter by parameter."""
+    minidl.manual_seed(0), torch.manual_seed(0)
+    ours, theirs = getattr(nn, name)(*arguments, **options), getattr(torch.nn, name)(*arguments, **options)
+    for (key, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        a, b = p.detach().numpy().ravel(), q.detach().numpy().ravel()
+        few = 4 / np.sqrt(a.size)  # the deviation of so many draws differs by this share
+        assert a.std() == pytest.approx(b.std(), rel=few, abs=1e-7), key
+        assert a.mean() == pytest.approx(b.mean(), abs=few * max(b.std(), 1e-7)), key
+        if a.size > 1000 and name != "Embedding" and key not in ("bias_k", "bias_v"):  # uniform: up to the bound
+            assert np.abs(a).max() == pytest.approx(np.abs(b).max(), rel=0.02), key

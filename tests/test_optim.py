@@ -467,6 +467,7 @@ def test_schedule_options_are_checked(make, words):
 def test_one_cycle_ends():
     scheduler = lr_scheduler.OneCycleLR(optim.Adam([leaf()]), 0.1, total_steps=2)
     scheduler.step()
+    scheduler.step()  # PyTorch's programs step after the last batch, too
     with pytest.raises(ValueError, match="total_steps"):
         scheduler.step()
 
@@ -591,6 +592,29 @@ def test_schedules_as_pytorch(torch, name, options, make):
     for key in ("momentum", "betas"):
         if key in theirs.param_groups[0]:
             np.testing.assert_allclose(optimizer.param_groups[0][key], theirs.param_groups[0][key], rtol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "options"), [*SCHEDULES, ("ReduceLROnPlateau", {"patience": 0})])
+def test_states_of_schedules_travel(torch, name, options):
+    """PyTorch's state goes on here with PyTorch's rates."""
+    mine = optim.SGD([leaf()], lr=0.2, momentum=0.9)
+    theirs = torch.optim.SGD([torch.tensor(START, requires_grad=True)], lr=0.2, momentum=0.9)
+    ours, other = (
+        getattr(lr_scheduler, name)(mine, **options),
+        getattr(torch.optim.lr_scheduler, name)(theirs, **options),
+    )
+    metric = [1.0] if name == "ReduceLROnPlateau" else []
+    for _ in range(4):
+        theirs.step()
+        other.step(*metric)
+    ours.load_state_dict(other.state_dict())
+    mine.param_groups[0]["lr"] = theirs.param_groups[0]["lr"]
+    assert ours.get_last_lr() == other.get_last_lr()
+    for _ in range(4):
+        theirs.step()
+        ours.step(*metric)
+        other.step(*metric)
+        assert mine.param_groups[0]["lr"] == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-12)
 
 
 def test_sequential_and_plateau_as_pytorch(torch):

@@ -33,6 +33,7 @@ FUNCTIONAL = """
     linear conv1d conv2d pad one_hot mse_loss l1_loss huber_loss smooth_l1_loss cross_entropy nll_loss
     binary_cross_entropy binary_cross_entropy_with_logits kl_div layer_norm rms_norm batch_norm avg_pool1d avg_pool2d
     max_pool1d max_pool2d relu leaky_relu elu gelu silu hardtanh softplus logsigmoid
+    adaptive_avg_pool2d conv_transpose2d cosine_similarity group_norm normalize pixel_shuffle unfold
 """.split()
 METHODS = """
     view expand repeat contiguous item expand_as view_as reshape_as to bool double float half int long new_zeros T mT
@@ -49,6 +50,7 @@ NO_PEER = {
     "dropout dropout2d": "random: shapes and dtypes below, the rest in test_ops.py",
     "detach": "PyTorch describes it nowhere; test_autograd.py",
     "conv2d_input conv2d_weight": "the gradients of conv2d, which are compared with it",
+    "lstm_step gru_step": "the arithmetic of LSTMCell and GRUCell; test_recurrent.py",
     "getitem index_put": "compared as x[...] and below",
     "tanh sigmoid softmax log_softmax": "compared under their names in torch",
 }

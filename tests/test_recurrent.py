@@ -57,6 +57,9 @@ def test_layers_as_pytorch(torch: Any, name: str, kind: Any, options: Any, dtype
     assert [(k, tuple(v.shape)) for k, v in ours.state_dict().items()] == [
         (k, tuple(v.shape)) for k, v in state.items()
     ]
+    assert [[tuple(p.shape) for p in each] for each in ours.all_weights] == [
+        [tuple(p.shape) for p in each] for each in theirs.all_weights
+    ]
     ours.load_state_dict(state)
     ways = options.get("num_layers", 1) * (1 + options.get("bidirectional", False))
     for batched, given in itertools.product((True, False), (True, False)):
@@ -140,6 +143,23 @@ def test_a_sequence_is_its_steps(name: str, kind: Any) -> None:
         np.testing.assert_allclose(p.grad.array, q.grad.array, rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+def test_the_docstring_is_what_runs(name: str) -> None:
+    """The update rule of the docstring, time after time, gives the layer's outputs."""
+    from minidl.explain import formulas, run_updates
+
+    layer = getattr(nn, name)(3, 4).double()
+    x, q = np.random.default_rng(0).normal(size=(6, 2, 3)), {"RNN": (), "GRU": (3,), "LSTM": (4,)}[name]
+    weights = {key.removesuffix("_l0"): p.detach().numpy() for key, p in layer.named_parameters()}
+    state = {"h": np.zeros((2, 4)), "c": np.zeros((2, 4))}
+    state |= {"W": weights["weight_ih"].reshape(*q, 4, 3), "U": weights["weight_hh"].reshape(*q, 4, 4)}
+    state |= {"b": weights["bias_ih"].reshape(*q, 4), "d": weights["bias_hh"].reshape(*q, 4)}
+    output, _ = layer(minidl.tensor(x))
+    for t in range(6):
+        state = run_updates(formulas(getattr(nn, name)), {**state, "x": x[t]})
+        np.testing.assert_allclose(output[t].detach().numpy(), state["h"], rtol=1e-12)
+
+
 @pytest.mark.parametrize(("name", "kind"), LAYERS)
 def test_backends_agree(name: str, kind: Any) -> None:
     if not minidl.kernels.native.compiled:
@@ -207,3 +227,57 @@ def test_refusals(call: Any, error: type[Exception], words: str) -> None:
     with warnings.catch_warnings(), pytest.raises(error, match=words):
         warnings.simplefilter("ignore")
         call()
+
+
+# --------------------------------------------------------------------------------------------- compiled steps
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows, units", [(1, 1), (3, 5), (2, 16), (5, 33), (40, 100), (0, 4), (3, 0)])
+@pytest.mark.parametrize("verb", ["lstm_step", "lstm_step_gradient", "gru_step", "gru_step_gradient"])
+def test_compiled_steps(verb: str, rows: int, units: int, dtype: Any) -> None:
+    """The compiled verb, without the reference behind it, gives the reference's values in any layout of memory."""
+    from minidl.kernels import native, reference
+
+    if verb not in native.compiled:
+        pytest.skip("the native kernels are not built; type: python setup.py build_ext --inplace")
+    from minidl import _native
+
+    def refuse(*_: Any) -> Any:
+        raise AssertionError(f"{verb} handed its arguments on to the reference")
+
+    compiled = _native.verbs({**vars(reference), verb: refuse})[verb]
+    random = np.random.default_rng(rows + units)
+    gates = 4 if verb.startswith("lstm") else 3
+
+    def draw(*shape: int) -> np.ndarray:
+        return random.normal(scale=3, size=shape).astype(dtype)
+
+    x, a, state = draw(rows, gates, units), draw(rows, gates, units), draw(rows, units)
+    step = getattr(reference, verb.removesuffix("_gradient"))
+    y, kept = step(x, a, state)
+    if verb == "lstm_step_gradient":
+        arguments = draw(2, rows, units), kept, state, y
+    elif verb == "gru_step_gradient":
+        arguments = draw(rows, units), kept, a, state
+    else:
+        arguments = x, a, state
+    wanted = getattr(reference, verb)(*arguments)
+    for lay in (
+        lambda z: z,
+        lambda z: z.swapaxes(0, -1).copy().swapaxes(0, -1),
+        lambda z: np.repeat(z, 2, -1)[..., ::2],
+    ):
+        for got, right in zip(compiled(*map(lay, arguments)), wanted, strict=True):
+            assert got.dtype == right.dtype and got.shape == right.shape and got.flags.c_contiguous
+            tolerance = 1e-13 if dtype == np.float64 else 2e-6
+            np.testing.assert_allclose(got, right, rtol=tolerance, atol=8 * tolerance)
+
+
+def test_compiled_steps_leave_odd_arguments_to_the_reference() -> None:
+    from minidl.kernels import native
+
+    half = [np.ones(shape, np.float16) for shape in ((2, 4, 3), (2, 4, 3), (2, 3))]
+    assert native.lstm_step(*half)[0].dtype == np.float16
+    with pytest.raises(ValueError):
+        native.lstm_step(np.ones((2, 4, 3)), np.ones((2, 4, 5)), np.ones((2, 3)))

@@ -112,7 +112,9 @@ class GPT(nn.Module):
         shape = (batch, self.context, heads, width // heads)
         return [KeyValueCache(shape, self.tokens.weight.dtype) for _ in self.blocks]
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
         """As every module's; of a weight that is tied, one name is enough, since files may keep it once.
 
         Raises:
@@ -128,7 +130,7 @@ class GPT(nn.Module):
                     " it with tied=False"
                 )
             state |= dict.fromkeys(names, found[0])
-        return super().load_state_dict(state, strict)
+        return super().load_state_dict(state, strict, assign)
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """For an optimizer: the matrices with weight decay; normalisations and biases, which have a scale, without."""

@@ -1,6 +1,6 @@
 """Activations as modules: each calls the function of its name in `minidl.nn.functional`, with the formula.
 
-`inplace` is accepted, as in PyTorch's programs; the input stays unchanged all the same.
+`inplace=True` writes the result into the input, which its old values are lost to.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ReLU(_MaybeInplace):
     """The positive part (Nair & Hinton 2010)."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.relu(input)
+        return F.relu(input, self.inplace)
 
 
 class LeakyReLU(_MaybeInplace):
@@ -37,7 +37,7 @@ class LeakyReLU(_MaybeInplace):
         self.negative_slope = negative_slope
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.leaky_relu(input, self.negative_slope)
+        return F.leaky_relu(input, self.negative_slope, self.inplace)
 
     def extra_repr(self) -> str:
         return self._with_inplace(f"negative_slope={self.negative_slope}")
@@ -51,7 +51,7 @@ class ELU(_MaybeInplace):
         self.alpha = alpha
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.elu(input, self.alpha)
+        return F.elu(input, self.alpha, self.inplace)
 
     def extra_repr(self) -> str:
         return self._with_inplace(f"alpha={self.alpha}")
@@ -77,7 +77,7 @@ class SiLU(_MaybeInplace):
     """x times its sigmoid (Elfwing, Uchibe & Doya 2018)."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.silu(input)
+        return F.silu(input, self.inplace)
 
 
 class Tanh(Module):
@@ -118,7 +118,7 @@ class Hardtanh(_MaybeInplace):
         self.min_val, self.max_val = min_val, max_val
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.hardtanh(input, self.min_val, self.max_val)
+        return F.hardtanh(input, self.min_val, self.max_val, self.inplace)
 
     def extra_repr(self) -> str:
         return self._with_inplace(f"min_val={self.min_val}, max_val={self.max_val}")

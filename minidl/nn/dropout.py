@@ -10,8 +10,8 @@ from minidl.nn.module import Module
 class Dropout(Module):
     """In training every value is 0 with probability p, else divided by 1 - p; in evaluation nothing happens.
 
-    The division keeps the expected value. The formula: `minidl.nn.functional.dropout`. `inplace` is accepted;
-    the input stays unchanged all the same. Source: Srivastava et al. 2014, Dropout.
+    The division keeps the expected value. The formula: `minidl.nn.functional.dropout`. `inplace=True`
+    writes the result into the input. Source: Srivastava et al. 2014, Dropout.
     """
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
@@ -21,7 +21,7 @@ class Dropout(Module):
         self.p, self.inplace = p, inplace
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.dropout(input, self.p, self.training)
+        return F.dropout(input, self.p, self.training, self.inplace)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, inplace={self.inplace}"
@@ -31,7 +31,7 @@ class Dropout2d(Dropout):
     """As Dropout, for whole channels of (N, C, H, W) at a time (Tompson et al. 2015)."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.dropout2d(input, self.p, self.training)
+        return F.dropout2d(input, self.p, self.training, self.inplace)
 
 
 __all__ = ["Dropout", "Dropout2d"]

@@ -22,6 +22,11 @@ class IncompatibleKeys(NamedTuple):
     missing_keys: list[str]
     unexpected_keys: list[str]
 
+    def __repr__(self) -> str:
+        if not self.missing_keys and not self.unexpected_keys:
+            return "<All keys matched successfully>"
+        return f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
+
 
 class RemovableHandle:
     """Takes a hook out again: `handle.remove()`, or at the end of `with handle:`."""
@@ -187,12 +192,18 @@ class Module:
 
     register_module = add_module
 
-    def register_forward_hook(self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False) -> RemovableHandle:
+    def register_forward_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> RemovableHandle:
         """Calls `hook(module, args, output)` after every forward; what it gives, if not None, is the output.
 
         `with_kwargs=True` calls `hook(module, args, kwargs, output)`. Returns a handle; `handle.remove()`
-        ends it.
+        ends it. `always_call=True`, a hook that outlives an error in forward, is refused.
         """
+        if always_call:
+            raise NotImplementedError(
+                "register_forward_hook: always_call=True is not supported; catch the error instead"
+            )
         return _hooked(self._forward_hooks, (hook, with_kwargs), prepend)
 
     def register_forward_pre_hook(
@@ -221,9 +232,9 @@ class Module:
             if child is not None:
                 yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
-    def modules(self) -> Iterator[Module]:
-        """It and all modules in it, each once."""
-        return (module for _, module in self.named_modules())
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
+        """This module, then every submodule, parents first."""
+        return (module for _, module in self.named_modules(remove_duplicate=remove_duplicate))
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         seen: set[Module] = set()
@@ -233,7 +244,6 @@ class Module:
                 yield name, child
 
     def children(self) -> Iterator[Module]:
-        """The modules that it holds itself, each once."""
         return (child for _, child in self.named_children())
 
     def _named(self, kind: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Any]]:
@@ -253,7 +263,6 @@ class Module:
         return self._named("_parameters", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """The parameters, its own and with `recurse` those of all modules in it, each once."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
     def named_buffers(
@@ -262,7 +271,6 @@ class Module:
         return self._named("_buffers", prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        """The buffers, its own and with `recurse` those of all modules in it, each once."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
     def get_submodule(self, target: str) -> Module:
@@ -373,9 +381,15 @@ class Module:
 
     # State
 
-    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
-        """Every parameter and persistent buffer under its dotted name, sharing the module's memory."""
-        state: dict[str, Tensor] = {}
+    def state_dict(
+        self, *, destination: dict[str, Tensor] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Tensor]:
+        """Every parameter and persistent buffer under its dotted name, sharing the module's memory.
+
+        destination: a dict to fill; prefix: what stands before every name; keep_vars: the parameters themselves, not
+        detached tensors.
+        """
+        state: dict[str, Tensor] = {} if destination is None else destination
         for path, module in self.named_modules(prefix=prefix.rstrip("."), remove_duplicate=False):
             for registry in (module._parameters, module._buffers):
                 for name, tensor in registry.items():
@@ -383,17 +397,20 @@ class Module:
                         state[f"{path}.{name}" if path else name] = tensor if keep_vars else tensor.detach()
         return state
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
         """Copies every value into the parameter or buffer of its name, cast to that one's dtype.
 
         All is checked before the first value is written, so that an error leaves the module as it was.
         `strict=False` passes over missing and unexpected keys and returns them; a shape that differs is
         always an error. Values may be Tensors or whatever NumPy reads (so a PyTorch module's state_dict,
-        too).
+        too). `assign=True` makes the values themselves the parameters' memory, dtype and all, instead of
+        copying them.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"load_state_dict: expected a dict of names and tensors, got {type(state_dict).__name__}")
-        own = self.state_dict()
+        own = self.state_dict(keep_vars=True)
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
         new = {
@@ -417,7 +434,10 @@ class Module:
             )
         with no_grad():
             for name, array in new.items():
-                own[name].copy_(tape.wrap(np.array(array)))
+                if assign:
+                    own[name].data = tape.wrap(array)
+                else:
+                    own[name].copy_(tape.wrap(np.array(array)))
         return IncompatibleKeys(missing, unexpected)
 
     # Text

@@ -74,6 +74,12 @@ class _Recurrent(Module):
         suffixes = ("", "_reverse") if self.bidirectional else ("",)
         return [(layer, suffix) for layer in range(self.num_layers) for suffix in suffixes]
 
+    @property
+    def all_weights(self) -> list[list[Parameter]]:
+        """The parameters layer by layer, direction by direction."""
+        parts = _PARTS if self.bias else _PARTS[:2]
+        return [[getattr(self, f"{what}_l{layer}{suffix}") for what in parts] for layer, suffix in self._ways()]
+
     def reset_parameters(self) -> None:
         """Draws the initial values again: all U(-k, k), k = 1 / sqrt(hidden_size)."""
         _uniform(self, self.hidden_size)
@@ -146,13 +152,18 @@ _PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class RNN(_Recurrent):
-    """h[n,j] ← tanh(Σ[k] WEIGHT_IH[j,k] * X[n,k] + BIAS_IH[j] + Σ[i] WEIGHT_HH[j,i] * h[n,i] + BIAS_HH[j])
+    """h[n,j] ← tanh(Σ[i] W[j,i] * x[n,i] + b[j] + (Σ[k] U[j,k] * h[n,k]) + d[j])
 
-    Elman's units: for X = input[0], input[1], ... in turn, each h an output. (T, N, input_size) -> output (T, N, D * H)
-    and h_n (layers * D, N, H), with H for hidden_size, and D for 2 if bidirectional else 1. The layers above take the
-    outputs of the layer below, in training through dropout. batch_first: input and output (N, T, ...), states as ever.
-    Without a batch: (T, input_size). `nonlinearity`: "tanh" or "relu". `rnn(input, h_0)`: h_0 (layers * D, N, H), 0 by
-    default. Initial values: U(-k, k), k = 1 / sqrt(H). Source: Elman 1990, Finding Structure in Time.
+    Elman's units, for x = input[0], input[1], ...: output (T, N, D * H) holds h of every time, h_n (layers * D, N, H)
+    the last. W and U are weight_ih_l0 and weight_hh_l0, b and d bias_ih_l0 and bias_hh_l0; H is hidden_size, D is 2
+    if bidirectional, else 1.
+
+    input         (T, N, input_size), with batch_first (N, T, input_size); without a batch (T, input_size)
+    h_0           `rnn(input, h_0)`: where h starts, (layers * D, N, H), whatever batch_first says; 0 by default
+    num_layers    layers above the first take the outputs of the layer below, in training through dropout
+    nonlinearity  "tanh" or "relu"
+
+    Initial values: all U(-k, k), k = 1 / sqrt(H). Source: Elman 1990, Finding Structure in Time.
 
     Errors: TypeError for a PackedSequence, which is not supported; ValueError where sizes do not fit.
     """
@@ -185,16 +196,16 @@ class RNN(_Recurrent):
 
 
 class GRU(_Recurrent):
-    """x[n,q,j] = Σ[k] WEIGHT_IH[q,j,k] * X[n,k] + BIAS_IH[q,j]
-    a[n,q,j] = Σ[i] WEIGHT_HH[q,j,i] * h[n,i] + BIAS_HH[q,j]
-    r[n,j] = sigmoid(x[n,0,j] + a[n,0,j])
-    z[n,j] = sigmoid(x[n,1,j] + a[n,1,j])
-    c[n,j] = tanh(x[n,2,j] + r[n,j] * a[n,2,j])
-    h[n,j] ← (1 - z[n,j]) * c[n,j] + z[n,j] * h[n,j]
+    """p[n,q,j] ← Σ[i] W[q,j,i] * x[n,i] + b[q,j]
+    a[n,q,j] ← Σ[k] U[q,j,k] * h[n,k] + d[q,j]
+    r[n,j] ← sigmoid(p[n,0,j] + a[n,0,j])
+    z[n,j] ← sigmoid(p[n,1,j] + a[n,1,j])
+    h[n,j] ← (1 - z[n,j]) * tanh(p[n,2,j] + r[n,j] * a[n,2,j]) + z[n,j] * h[n,j]
 
-    Gated recurrent units: for X = input[0], input[1], ... in turn, each h an output. (T, N, input_size) -> output
-    (T, N, D * H) and h_n (layers * D, N, H). A weight's rows stand in the order r, z, c: (q, j) is row q * H + j.
-    Shapes and options: RNN's. Source: Cho et al. 2014, Learning Phrase Representations, section 2.3.
+    Gated recurrent units, for x = input[0], input[1], ...: output (T, N, D * H) and h_n (layers * D, N, H). W and U are
+    weight_ih_l0 and weight_hh_l0 as (3, H, ...), b and d bias_ih_l0 and bias_hh_l0 as (3, H). Shapes, options, initial
+    values: RNN's. A step and its derivatives: `minidl.ops.gru_step`. Source: Cho et al. 2014, Learning Phrase
+    Representations, section 2.3.
     """
 
     def __init__(
@@ -220,15 +231,15 @@ class GRU(_Recurrent):
 
 
 class LSTM(_Recurrent):
-    """x[n,q,j] = Σ[k] WEIGHT_IH[q,j,k] * X[n,k] + BIAS_IH[q,j]
-    a[n,q,j] = Σ[i] WEIGHT_HH[q,j,i] * h[n,i] + BIAS_HH[q,j]
-    c[n,j] ← sigmoid(x[n,1,j] + a[n,1,j]) * c[n,j] + sigmoid(x[n,0,j] + a[n,0,j]) * tanh(x[n,2,j] + a[n,2,j])
-    h[n,j] ← sigmoid(x[n,3,j] + a[n,3,j]) * tanh(c[n,j])
+    """p[n,q,j] ← Σ[i] W[q,j,i] * x[n,i] + b[q,j] + (Σ[k] U[q,j,k] * h[n,k]) + d[q,j]
+    c[n,j] ← sigmoid(p[n,1,j]) * c[n,j] + sigmoid(p[n,0,j]) * tanh(p[n,2,j])
+    h[n,j] ← sigmoid(p[n,3,j]) * tanh(c[n,j])
 
-    Long short-term memory: for X = input[0], input[1], ... in turn, each h an output. (T, N, input_size) -> output (T,
-    N, D * H) and (h_n, c_n), each (layers * D, N, H). A weight's rows stand in the order i, f, g, o (input and forget
-    gate, candidate, output gate): (q, j) is row q * H + j. Shapes and options: RNN's; `lstm(input, (h_0, c_0))`.
-    Source: Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000. `proj_size` is refused.
+    Long short-term memory, for x = input[0], input[1], ...: output (T, N, D * H) and (h_n, c_n), each (layers * D, N,
+    H). W and U are weight_ih_l0 and weight_hh_l0 as (4, H, ...), b and d bias_ih_l0 and bias_hh_l0 as (4, H): the
+    input gate, the forget gate, the candidate, the output gate. `lstm(input, (h_0, c_0))`; shapes, options, initial
+    values: RNN's. A step and its derivatives: `minidl.ops.lstm_step`. `proj_size` is refused. Source: Hochreiter &
+    Schmidhuber 1997; the forget gate: Gers, Schmidhuber & Cummins 2000.
     """
 
     def __init__(
@@ -314,10 +325,11 @@ class _Cell(Module):
 
 
 class RNNCell(_Cell):
-    """h[n,j] ← tanh(Σ[k] WEIGHT_IH[j,k] * X[n,k] + BIAS_IH[j] + Σ[i] WEIGHT_HH[j,i] * h[n,i] + BIAS_HH[j])
+    """h[n,j] ← tanh(Σ[i] W[j,i] * x[n,i] + b[j] + (Σ[k] U[j,k] * h[n,k]) + d[j])
 
-    (N, input_size), (N, H) -> (N, H); relu with nonlinearity="relu"; h is 0 where not given. Without a batch:
-    (input_size), (H) -> (H). Source: Elman 1990.
+    One step of an RNN: x (N, input_size), h (N, H) -> (N, H); without a batch (input_size), (H) -> (H). W and U are
+    weight_ih and weight_hh, b and d bias_ih and bias_hh; h is 0 where not given. `nonlinearity`: "tanh" or "relu".
+    Source: Elman 1990.
     """
 
     gates = 1

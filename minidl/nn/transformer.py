@@ -20,8 +20,9 @@ class TransformerEncoderLayer(Module):
     """x ← x + attention(norm1(x)) if norm_first else norm1(x + attention(x))
     x ← x + feed(norm2(x)) if norm_first else norm2(x + feed(x))
 
-    Attention, then a small network at each place, feed(x) = W_2 activation(W_1 x + b_1) + b_2, both added to what they
-    read. With norm_first it trains without a warm-up (Xiong et al. 2020).
+    Attention, then a small network at each place, both added to what they read; feed(x) is W_2 activation(W_1 x +
+    b_1) + b_2 with the weights and biases of linear1 and linear2. With norm_first it trains without a warm-up (Xiong
+    et al. 2020).
 
     dropout       probability, for the attention's weights, the activations, and what is added to x
     activation    "relu", "gelu" or a function of a tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,13 +17,21 @@ if TYPE_CHECKING:
     from .._tensor import Tensor
 
 
-def relu(input: Tensor) -> Tensor:
+def _in_place(op: Callable[..., Tensor], input: Tensor, *options: float) -> Tensor:
+    """op's result in the input's own memory; a derivative that reads the input reads a copy."""
+    x = tensor_of(input, op.__name__)
+    return x._write(op.__name__, op(x._alias(op is not relu and x.node is not None), *options))
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """Y = maximum(X, 0)
 
     ∂L/∂X = where(X <= 0, 0, G)
 
-    The derivative at 0 is 0 (Nair and Hinton 2010).
+    The derivative at 0 is 0 (Nair and Hinton 2010). inplace: Y is written into the input, here and below.
     """
+    if inplace:
+        return _in_place(relu, input)
     x = tensor_of(input, "relu")
     if x.array.dtype.kind == "b":
         raise TypeError("relu: bool tensors have no negative part; convert with .int() or .float()")
@@ -32,22 +41,26 @@ def relu(input: Tensor) -> Tensor:
     )  # fmt: skip
 
 
-def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """Y = where(X > 0, X, negative_slope * X)
 
     ∂L/∂X = where(X > 0, G, negative_slope * G)
     """
+    if inplace:
+        return _in_place(leaky_relu, input, negative_slope)
     x = floating(input, "leaky_relu")
     return where(x > 0, x, negative_slope * x)
 
 
-def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """Y = where(X > 0, X, alpha * (exp(X) - 1))
 
     ∂L/∂X = where(X > 0, G, G * alpha * exp(X))
 
     Clevert, Unterthiner, Hochreiter 2016, eq. 15.
     """
+    if inplace:
+        return _in_place(elu, input, alpha)
     x = floating(input, "elu")
     with np.errstate(over="ignore"):
         Y = np.where(x.array > 0, x.array, alpha * kernel(x).expm1(x.array)).astype(x.array.dtype, copy=False)
@@ -55,11 +68,13 @@ def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     return record(Y, x, lambda G: where(x > 0, G, G * alpha * exp(where(x >= 0, 0.0, x))))
 
 
-def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """Y = minimum(maximum(X, min_val), max_val)
 
     ∂L/∂X = where(min_val < X < max_val, G, 0)
     """
+    if inplace:
+        return _in_place(hardtanh, input, min_val, max_val)
     x = tensor_of(input, "hardtanh")
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} exceeds max_val {max_val}")
@@ -70,13 +85,15 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tens
     )
 
 
-def silu(input: Tensor) -> Tensor:
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """Y = X * sigmoid(X)
 
     ∂L/∂X = G * sigmoid(X) * (1 + X * (1 - sigmoid(X)))
 
     Elfwing, Uchibe, Doya 2018, eq. 5.
     """
+    if inplace:
+        return _in_place(silu, input)
     x = floating(input, "silu")
 
     def derivative(G: Tensor) -> Tensor:

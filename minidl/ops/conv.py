@@ -243,16 +243,16 @@ def conv_transpose2d(
     more = pair(output_padding, name, "output_padding")
     if any(m >= max(s, d) for m, s, d in zip(more, strides, dilations, strict=True)):
         raise ValueError(f"{name}: output_padding {more} must be smaller than stride {strides} or dilation {dilations}")
-    # Up to stride - 1 more rows are among the sizes that a convolution takes to P; beyond, nothing reaches them.
-    inner = [min(m, s - 1) for m, s in zip(more, strides, strict=True)]
-    size = tuple(
-        (X[i + 2] - 1) * strides[i] - 2 * paddings[i] + dilations[i] * (W[i + 2] - 1) + inner[i] + 1 for i in (0, 1)
-    )
+    bare = [(X[i + 2] - 1) * strides[i] + dilations[i] * (W[i + 2] - 1) + 1 for i in (0, 1)]
+    size = tuple(n - 2 * p + m for n, p, m in zip(bare, paddings, more, strict=True))
     if min(size) < 1:
         raise ValueError(f"{name}: input {X} and weight {W} with padding {paddings} give an image of size {size}, which is empty")
-    y = conv2d_input(input, weight, size, strides, paddings, dilations, groups)
-    if tuple(inner) != more:
-        y = pad(y, (0, more[1] - inner[1], 0, more[0] - inner[0]))
+    if all(m < s for m, s in zip(more, strides, strict=True)):
+        y = conv2d_input(input, weight, size, strides, paddings, dilations, groups)
+    else:  # a size that no convolution takes to P: lay everything out, then cut and add
+        whole = conv2d_input(input, weight, tuple(bare), strides, (0, 0), dilations, groups)
+        (low, left), (below, right) = paddings, (m - p for m, p in zip(more, paddings, strict=True))
+        y = pad(whole, (-left, right, -low, below))
     return y if bias is None else y + reshape(bias, (1, -1, 1, 1))
 
 

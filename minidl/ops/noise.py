@@ -26,18 +26,25 @@ def _scale(p: float) -> float:
 
 
 def dropout(
-    input: Tensor, p: float = 0.5, training: bool = True, *, generator: random.Generator | None = None
+    input: Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+    *,
+    generator: random.Generator | None = None,
 ) -> Tensor:
     """Y = X * MASK / (1 - p)
 
     ∂L/∂X = G * MASK / (1 - p)
 
     mask: 0 with probability p, else 1, for each element. Without training Y = X (Srivastava et al. 2014; scaled in
-    training, so that evaluation needs no change).
+    training, so that evaluation needs no change). inplace: Y is written into the input.
     """
     x = _check("dropout", input, p)
     if not training or p == 0:
         return x
+    if inplace:
+        return input._write("dropout", dropout(input._alias(), p, generator=generator))
     at = (generator or random.default_generator).take(x.array.size)
     Y, mask = kernel(x).dropout(x.array, p, *at)
     return record(Y, x, lambda G: _masked(G, mask, _scale(p)))
@@ -52,17 +59,24 @@ def _masked(x: Tensor, mask: np.ndarray, scale: float) -> Tensor:
 
 
 def dropout2d(
-    input: Tensor, p: float = 0.5, training: bool = True, *, generator: random.Generator | None = None
+    input: Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+    *,
+    generator: random.Generator | None = None,
 ) -> Tensor:
     """Y[n,c,i,j] = X[n,c,i,j] * MASK[n,c] / (1 - p)
 
     ∂L/∂X[n,c,i,j] = G[n,c,i,j] * MASK[n,c] / (1 - p)
 
-    Whole channels are dropped (Tompson et al. 2015). x: (N, C, H, W) or (C, H, W).
+    Whole channels are dropped (Tompson et al. 2015). x: (N, C, H, W) or (C, H, W). inplace: Y is written into the input.
     """
     x = _check("dropout2d", input, p)
     if not training or p == 0:
         return x
+    if inplace:
+        return input._write("dropout2d", dropout2d(input._alias(), p, generator=generator))
     channels = x.array.shape[: x.array.ndim - 2]
     keep = random.uniform((*channels, 1, 1), np.dtype(np.float32), generator) >= p
     scale = wrap(keep * x.array.dtype.type(_scale(p)))

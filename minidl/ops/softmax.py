@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .._tensor import Tensor
 
 
-def softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
+def softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
     """Y[...,i] = exp(X[...,i]) / Σ[j] exp(X[...,j])
 
     ∂L/∂X[...,i] = Y[...,i] * (G[...,i] - Σ[j] G[...,j] * Y[...,j])
@@ -23,6 +23,8 @@ def softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
     exp(x - max) / sum(exp(x - max)) in the engine's plain operations.
     """
     x = real(cast(tensor_of(input, "softmax"), dtype), "softmax")
+    if dim is None:
+        raise ValueError("softmax: dim was not given; say over which dimension: softmax(x, dim=-1)")
     axis = dim_of(dim, x.array.ndim, "softmax")
     if x.array.ndim == 0:
         return softmax(x.reshape(1), 0).reshape(())
@@ -38,7 +40,7 @@ def softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
     return record_fused(Y, (x,), gradients, composition, result=True)
 
 
-def log_softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int | None = None, *, dtype: Any = None) -> Tensor:
     """Y[...,i] = X[...,i] - log(Σ[j] exp(X[...,j]))
 
     ∂L/∂X[...,i] = G[...,i] - exp(Y[...,i]) * Σ[j] G[...,j]
@@ -46,6 +48,8 @@ def log_softmax(input: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
     One kernel for the value, one for the gradient; they equal x - logsumexp(x) in the engine's plain operations.
     """
     x = real(cast(tensor_of(input, "log_softmax"), dtype), "log_softmax")
+    if dim is None:
+        raise ValueError("log_softmax: dim was not given; say over which dimension: log_softmax(x, dim=-1)")
     axis = dim_of(dim, x.array.ndim, "log_softmax")
     if x.array.ndim == 0:
         return log_softmax(x.reshape(1), 0).reshape(())

@@ -10,10 +10,18 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from minidl.optim.optimizer import Optimizer
+
+# What PyTorch's states hold besides, and what of a state the constructor makes anew where PyTorch's has it otherwise.
+PYTORCHS = {
+    "_get_lr_called_within_step", "_is_initial", "_step_count", "lr_lambdas", "default_min_lr", "mode_worse",
+    "_anneal_func_type", "_schedule_phases", "use_beta1",
+}  # fmt: skip
+MADE_ANEW = {"_momentum", "_phases", "anneal_strategy", "max_lrs"}
 
 
 class LRScheduler:
@@ -23,7 +31,6 @@ class LRScheduler:
     is not overwritten but scaled by at(t) / at(t - 1), so that schedules combine as PyTorch's do.
     """
 
-    floor = 0.0  # what scaling leaves alone: the rate is floor + (something that is scaled)
     absolute = False  # True: the rate is always at(t), whatever it was
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
@@ -41,6 +48,11 @@ class LRScheduler:
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self.last_epoch = last_epoch
         self.step()
+
+    @property
+    def floor(self) -> float:
+        """What scaling leaves alone: the rate is floor + (something that is scaled)."""
+        return 0.0
 
     def at(self, t: int, base_lr: float) -> float:
         raise NotImplementedError(
@@ -80,14 +92,17 @@ class LRScheduler:
         return {k: v for k, v in vars(self).items() if k not in ("optimizer", "lr_lambdas")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from a state_dict(); the optimizer's own carries the rates."""
-        unknown = sorted(set(state_dict) ^ set(self.state_dict()))
+        """Goes on from a state_dict(), this class's or PyTorch's; the optimizer's own carries the rates."""
+        own = set(self.state_dict())
+        unknown = sorted((set(state_dict) - own - PYTORCHS) | (own - set(state_dict) - MADE_ANEW))
         if unknown:
             raise ValueError(
                 f"{type(self).__name__}.load_state_dict: {unknown[0]!r} is in one of the two states only; "
                 "the saved one is of another kind of schedule"
             )
-        vars(self).update(state_dict)
+        for key in own & set(state_dict):
+            value = state_dict[key]
+            setattr(self, key, sorted(value.elements()) if isinstance(value, Counter) else value)
 
 
 class LambdaLR(LRScheduler):
@@ -187,8 +202,11 @@ class CosineAnnealingLR(LRScheduler):
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
         _require(T_max >= 1, f"CosineAnnealingLR: T_max is {T_max}, expected 1 or more")
         self.T_max, self.eta_min = T_max, eta_min
-        self.floor = eta_min
         super().__init__(optimizer, last_epoch)
+
+    @property
+    def floor(self) -> float:
+        return self.eta_min
 
     def at(self, t: int, base_lr: float) -> float:
         return self.eta_min + (base_lr - self.eta_min) * (1 + math.cos(math.pi * t / self.T_max)) / 2
@@ -280,8 +298,8 @@ class OneCycleLR(LRScheduler):
     def _curve(self, t: int, which: int) -> float:
         """Column `which` of the phases, at time t."""
         _require(
-            t < self.total_steps,
-            f"OneCycleLR: step {t + 1} of a cycle of {self.total_steps}; make total_steps the number of all batches",
+            t <= self.total_steps,  # one more than there are rates, for a loop that steps after the last batch too
+            f"OneCycleLR: step {t} of a cycle of {self.total_steps}; make total_steps the number of all batches",
         )
         phase = 1
         while t > self._phases[phase][0] and phase < len(self._phases) - 1:
