@@ -31,6 +31,13 @@ examples:
   minidl bench --quick                                does it run?
 """
 
+FORMULAS_EXAMPLES = """\
+examples:
+  minidl formulas                                     all of them
+  minidl formulas layer_norm adam                     these
+  minidl formulas --html formulas.html                one page, to read in a browser or to print
+"""
+
 
 class UsageError(Exception):
     """Bad input on the command line: one sentence, exit code 2."""
@@ -63,7 +70,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     first = arguments[0] if arguments else "--help"
     if not first.startswith("-") and first not in commands:
         near = difflib.get_close_matches(first, commands, 1, 0.5)
-        hint = f"did you mean {near[0]!r}?" if near else "expected train, eval, predict, sample, bench or doctor"
+        known = "train, eval, predict, sample, bench, formulas or doctor"
+        hint = f"did you mean {near[0]!r}?" if near else f"expected {known}"
         raise UsageError(f"minidl: there is no command {first!r}; {hint}")
     options, unknown = parser.parse_known_args(list(arguments))
     chosen = commands.get(getattr(options, "command", ""), parser)
@@ -223,6 +231,17 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     bench.add_argument("--full", action="store_true", help="more rounds, and matrix products of many sizes")
     bench.add_argument("--threads", type=whole(1, 1024), metavar="N", help="of every library (default 2)")
     bench.add_argument("--out", metavar="FOLDER", help="for figures and pictures (default runs/bench-NNN)")
+
+    formulas = commands.add_parser(
+        "formulas",
+        help="print every formula, and where its code is",
+        description="Print operations, losses, layers, optimizers, schedules, penalties: formula, file and line.",
+        epilog=FORMULAS_EXAMPLES,
+    )
+    formulas.add_argument(
+        "names", nargs="*", default=[], metavar="NAME", help="names, or families such as pool (default: everything)"
+    )
+    formulas.add_argument("--html", metavar="FILE", help="write one page instead: mathematics beside the source")
 
     commands.add_parser(
         "doctor",
