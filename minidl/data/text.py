@@ -22,8 +22,8 @@ __all__ = ["RandomWindows", "TextData", "TextParts", "Windows", "load_text", "re
 
 
 class TextData(Dataset):
-    """Tokens, as a `Dataset` of all windows of `context` tokens: example i is x = tokens[i : i + context] with
-    y = tokens[i + 1 : i + 1 + context], so that y[t] is what comes after x[t].
+    """Tokens, as a `Dataset` of all windows of `context` of them: example i is tokens[i : i + context], and its target
+    the window one token further on, so that y[t] is what comes after x[t].
 
     Args:
         tokens: whole numbers (N,), from 0 on.
