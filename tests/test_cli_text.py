@@ -133,6 +133,7 @@ def test_the_recipe_is_nanogpts() -> None:
         (["--data", "song.txt", "--model", "gpt", "--context", "9999"], "too few for a context of 9999"),
         (["--data", "song.txt", "--model", "gpt", "--tokenizer", "word"], "'word' is unknown"),
         (["--data", "digits", "--layers", "3"], "--layers is for --model gpt, and --model is cnn"),
+        (["--data", "song.txt"], "to learn the text itself, add --model gpt"),
         (["--data", "empty.txt", "--model", "gpt"], "the text is empty"),
         (["--data", "picture.png", "--model", "gpt"], "not UTF-8 text"),
     ],

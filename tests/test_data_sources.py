@@ -155,7 +155,7 @@ def test_folders_that_cannot_be_used(tmp_path):
 def test_a_name_that_is_nothing(tmp_path):
     with pytest.raises(DataNotFoundError) as caught:
         data.load("mnsit")
-    assert "neither a known data set (digits, mnist, fashion-mnist) nor a file or folder" in str(caught.value)
+    assert "neither a known data set (digits, mnist, fashion-mnist, cifar10) nor a file or folder" in str(caught.value)
     with pytest.raises(FileNotFoundError):
         data.load(tmp_path / "absent.csv")
     with pytest.raises(DataError, match="'digits' has no option 'label'; it has seed, test, valid"):

@@ -452,3 +452,35 @@ def test_lenet5_has_the_papers_sizes() -> None:
 def test_configs_that_do_not_fit(config: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         models.build(config)
+
+
+# ------------------------------------------------------------------------------------------- clipping, and sequences
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.GD])
+def test_gradients_are_clipped_before_each_step(kind: Any) -> None:
+    def moved(max_norm: float | None) -> float:
+        minidl.manual_seed(0)
+        model = nn.Linear(3, 1)
+        before = nn.utils.parameters_to_vector(model.parameters()).detach().numpy().copy()
+        x = minidl.tensor(np.eye(3, dtype=np.float32))
+        loader = DataLoader(TensorDataset(x, x[:, :1] + 50), 3)
+        train.fit(model, loader, None, F.mse_loss, kind(model.parameters(), lr=1.0), epochs=1, max_norm=max_norm,
+                  verbose=False)  # fmt: skip
+        return float(np.linalg.norm(nn.utils.parameters_to_vector(model.parameters()).detach().numpy() - before))
+
+    assert moved(None) > 50 and moved(0.5) == pytest.approx(0.5, rel=1e-4)
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="max_norm is .*; expected a number above 0"):
+            moved(wrong)
+
+
+def test_every_token_counts_the_same_in_a_mean() -> None:
+    """Batches of sequences of different lengths: the loss is the mean over all tokens, not over all sequences."""
+    model = nn.Embedding(4, 4)
+    x = minidl.tensor([[0, 1, 2, 3, 0, 1]])
+    whole = train.evaluate(model, [(x, x)], lambda p, y: F.cross_entropy(p.flatten(0, 1), y.flatten()))
+    cut = train.evaluate(
+        model, [(x[:, :5], x[:, :5]), (x[:, 5:], x[:, 5:])], lambda p, y: F.cross_entropy(p.flatten(0, 1), y.flatten())
+    )
+    assert cut["loss"] == pytest.approx(whole["loss"], rel=1e-6)

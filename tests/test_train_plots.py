@@ -61,3 +61,9 @@ def test_wrong_input() -> None:
         plots.curves([])
     with pytest.raises(ValueError, match=r"shape \(2, 3\); expected counts \(C, C\)"):
         plots.confusion(np.ones((2, 3)))
+
+
+def test_curves_against_steps():
+    rows = [{"step": 100 * n, "train_loss": 2.0 / n, "valid_loss": 2.1 / n} for n in (1, 2, 3)]
+    loss = plots.curves(rows, by="step").axes[0]
+    assert loss.get_xlabel() == "step" and list(loss.lines[0].get_xdata()) == [100, 200, 300]

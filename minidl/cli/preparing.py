@@ -67,7 +67,8 @@ def prepare(settings: Settings, quiet: bool = True) -> Task:
     try:
         parts = data.load(source, **options)
     except data.DataError as error:
-        raise UsageError(in_options(str(error))) from None
+        hint = "; to learn the text itself, add --model gpt" if source.lower().endswith(".txt") else ""
+        raise UsageError(in_options(str(error)) + hint) from None
     largest = float(parts.train.x.max()) if len(parts.shape) == 3 else 0.0
     parts = parts.transformed(data.Standardize())
     target = None

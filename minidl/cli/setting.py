@@ -94,7 +94,8 @@ def contradictions(given: Settings, settings: Settings, table: bool) -> list[str
         return [f"--data shakespeare is a text, and --model {model} needs tables or images; use --model gpt"]
     if source not in NAMED and not (source and Path(source).expanduser().exists()):
         problems.append(
-            f"--data {source or repr(source)} is neither a file or folder that exists nor one of {', '.join(NAMED)};"
+            f"--data {source or repr(source)} is neither a file or folder that exists nor one of {', '.join(NAMED)},"
+            " shakespeare;"
             " check the name and the path"
         )
     for option in given:

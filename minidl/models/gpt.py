@@ -120,8 +120,8 @@ class GPT(nn.Module):
         Raises:
             RuntimeError: the state does not fit, or has two different weights where this model has one.
         """
-        state, names = dict(state_dict), ("tokens.weight", "head.weight")
-        found = [state[name] for name in names if name in state]
+        names = ("tokens.weight", "head.weight")
+        found = [state_dict[name] for name in names if name in state_dict]
         if self.head.weight is self.tokens.weight and found:
             first, *others = (np.asarray(w.array if isinstance(w, Tensor) else w) for w in found)
             if any(not np.array_equal(first, other, equal_nan=True) for other in others):
@@ -129,8 +129,8 @@ class GPT(nn.Module):
                     "load_state_dict: tokens.weight and head.weight differ, and this GPT has one weight for both; build"
                     " it with tied=False"
                 )
-            state |= dict.fromkeys(names, found[0])
-        return super().load_state_dict(state, strict, assign)
+            state_dict = {**state_dict, **dict.fromkeys(names, found[0])}
+        return super().load_state_dict(state_dict, strict, assign)
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """For an optimizer: the matrices with weight decay; normalisations and biases, which have a scale, without."""
