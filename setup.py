@@ -40,10 +40,11 @@ LEVELS = {"baseline": ["-march=x86-64"], "avx2": ["-march=x86-64", *AVX2],
           "avx512": ["-march=x86-64", *AVX2, *AVX512]} if X86 else {"baseline": []}
 
 
-# The CUDA kernels behind the emulator (csrc/emulator/), as plain libraries: one whose accesses to memory are all seen, one as
-# fast as it gets. Vectors would make one access of several threads'; -g1 gives faults their lines.
+# The CUDA kernels behind the emulator (csrc/emulator/), as plain libraries: one whose accesses to memory are all seen,
+# and one that is fast. Vectors would make one access of several; -g1 gives faults their lines.
 EMULATOR = ["-std=c++20", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-Wall"]
-EMULATED = {"checked": ["-fno-tree-vectorize", "-fsanitize=thread", "-fsanitize=bounds", "-DMINIDL_CHECKED"], "quick": ["-O3"]}
+EMULATED = {"checked": ["-fno-tree-vectorize", "-fsanitize=thread", "-fsanitize=bounds", "-DMINIDL_CHECKED"],
+            "quick": ["-O3"]}
 
 
 class Build(build_ext):
@@ -73,7 +74,8 @@ class Build(build_ext):
                 self._build_cython(ext)
         except Exception as error:
             self.errors[ext.name] = _reason(error)
-            print(f"{ext.name} is not built, NumPy takes its place: {self.errors[ext.name]}", file=sys.stderr)
+            instead = "CUDA kernels run on GPUs only" if "_emulator_" in ext.name else "NumPy takes its place"
+            print(f"{ext.name} is not built, {instead}: {self.errors[ext.name]}", file=sys.stderr)
             Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)  # of an earlier build
             if os.environ.get("MINIDL_BUILD_STRICT"):
                 raise
@@ -202,7 +204,8 @@ def extensions() -> list[Extension]:
               for path in sorted(CSRC.glob("*.pyx"))]
     emulator = sorted(str(path) for path in (CSRC / "emulator").glob("*.cpp"))
     emulated = [Extension(f"minidl._emulator_{kind}", emulator, optional=True, language="c++") for kind in EMULATED]
-    return [Extension("minidl._native", sources, include_dirs=include, optional=True, language="c++"), *cython, *emulated]
+    native = Extension("minidl._native", sources, include_dirs=include, optional=True, language="c++")
+    return [native, *cython, *emulated]
 
 
 os.chdir(ROOT)

@@ -73,6 +73,7 @@ EXPORT int minidl_emulator_launch(int n, const unsigned* grid, const unsigned* b
     runner = pthread_self();
     sigaction(SIGVTALRM, &action, &before);
     set_clock(seconds);
+    forget_traces();
     run_grid();
     set_clock(0);
     sigaction(SIGVTALRM, &before, nullptr);

@@ -1,4 +1,4 @@
-"""The command line: minidl train | eval | predict | bench | doctor.
+"""The command line: minidl train | eval | predict | bench | cuda-profile | doctor.
 
 Whatever goes wrong ends in one sentence on standard error and an exit code: 2 for bad input, 1 for a failure, 130 after
 Ctrl-C. With MINIDL_TRACEBACK=1 in the environment the traceback is shown as well.
@@ -60,8 +60,13 @@ def dispatch(arguments: Sequence[str]) -> int:
         from minidl.cli.benching import run_benchmarks
 
         return run_benchmarks(options)
+    if command == "cuda-profile":
+        from minidl.cli.profiling import run_profile
+
+        return run_profile(options)
     if command is None:
-        raise UsageError("minidl: which command? One of train, eval, predict, bench, doctor; see minidl --help")
+        commands = "train, eval, predict, bench, cuda-profile, doctor"
+        raise UsageError(f"minidl: which command? One of {commands}; see minidl --help")
     from minidl.cli.machine import set_machine
 
     set_machine(options)
