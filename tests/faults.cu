@@ -149,6 +149,12 @@ __global__ void copy(int n, const float* X, float* Y, int stride) {   // stride 
     const int i = (blockIdx.x * blockDim.x + threadIdx.x) * stride;
     if (i < n) Y[i] = X[i];
 }
+__global__ void uneven(int n, const float* X, float* Y) {   // each thread another number of rounds
+    const int t = threadIdx.x;
+    float sum = 0;
+    for (int round = 0; round < t % 4; ++round) sum += static_cast<const volatile float*>(X)[t];
+    Y[t] = sum + n;
+}
 __global__ void copy_vectors(int n, const float4* X, float4* Y) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < n) Y[i] = X[i];
@@ -210,6 +216,7 @@ PLAIN_KERNEL(faults::atomic_addition)
 PLAIN_KERNEL(faults::between_blocks)
 PLAIN_KERNEL(faults::reads_result)
 PLAIN_KERNEL(faults::copy)
+PLAIN_KERNEL(faults::uneven)
 PLAIN_KERNEL(faults::copy_vectors)
 PLAIN_KERNEL(faults::atomics)
 PLAIN_KERNEL(faults::banks)

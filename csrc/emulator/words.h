@@ -13,7 +13,11 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __align__(bytes) __attribute__((aligned(bytes)))
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 
 // Blocks run one after another, so one static copy serves them all; its content before the first write of a block counts as uninitialised.
 #define __shared__ static

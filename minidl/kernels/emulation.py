@@ -189,7 +189,7 @@ class Library:
             )  # fmt: skip
         if found < 0:
             raise MemoryError(f"{kernel}: no memory for the emulator's stacks or tables; use smaller arrays or blocks")
-        total = Counts(*(getattr(counts, f.name) for f in fields(Counts)))
+        total = Counts(*(getattr(counts, f.name) for f in fields(Counts))) if self.checked else Counts()
         return total, [self._explain(kernel, fault, memory, seconds) for fault in faults[:found]]
 
     def _explain(self, kernel: str, fault: _Fault, memory: Sequence[Memory], seconds: float) -> Fault:
