@@ -4,6 +4,7 @@ theory predicts, and the kernels compute what the reference does.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -25,10 +26,10 @@ FAULTS = Path(__file__).parent / "faults.cu"
 Run = Callable[..., tuple[np.ndarray, Counts]]
 
 
-def compiled(folder: Path) -> emulation.Library:
+def compiled(folder: Path, source: Path = FAULTS) -> emulation.Library:
     if shutil.which(os.environ.get("CXX", "c++").split()[0]) is None:
         pytest.skip("needs a C++ compiler")
-    return emulation.build(FAULTS, folder / "faults.so")
+    return emulation.build(source, folder / "kernels.so")
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +140,40 @@ def test_a_kernel_in_another_thread_ends_too(library: emulation.Library) -> None
     thread.start()
     thread.join(60)
     assert [fault.kind for fault in caught[0].faults] == ["endless"]
+
+
+# --------------------------------------------------------------------------------- faults in the real kernels
+
+
+def barriers(source: str) -> list[int]:
+    """The lines of a kernel file with a __syncthreads()."""
+    text = (emulation.CSRC / source).read_text(encoding="utf-8")
+    return [number for number, line in enumerate(text.splitlines(), 1) if "__syncthreads();" in line]
+
+
+def test_no_barrier_of_the_real_kernels_can_be_left_out(tmp_path: Path) -> None:
+    """Compiled so that one barrier after the other can be left out: each time some rung is reported, else none."""
+    library = compiled(tmp_path, Path(__file__).parent / "without_barrier.cu")
+    leave_out = ctypes.CDLL(str(library.path)).leave_out
+    a, b = numbers((130, 70), "float32"), numbers((70, 131), "float32", 1)
+    x = numbers((2, 5000), "float32")
+    families = {"matmul.cu": (emulator.matmul, (a, b)), "reduce.cu": (emulator.sum, (x, (1,), False))}
+    for source, (ladder, arguments) in families.items():
+        lines = barriers(source)
+        assert len(lines) >= 2
+        for line in [0, *lines]:
+            leave_out(line)
+            found = {}
+            for name, rung in ladder:
+                try:
+                    rung(*arguments, device=Device(kernels=library))
+                except KernelFault as fault:
+                    found[name] = {each.kind for each in fault.faults}
+            if line == 0:
+                assert not found, found
+            else:
+                assert found, f"{source}:{line}: nothing was found without this barrier"
+                assert all(kinds <= {"race", "uninitialised"} for kinds in found.values())
 
 
 # ------------------------------------------------------------------------------------- the words of CUDA C++
@@ -301,7 +336,7 @@ def test_counts_are_the_same_wherever_arrays_lie() -> None:
 
 # ---------------------------------------------------------------------------------------------------- results
 
-SIZES = [(1, 1, 1), (32, 32, 32), (33, 1, 65), (5, 129, 3), (130, 17, 129), (72, 73, 74)]
+SIZES = [(1, 1, 1), (32, 32, 32), (33, 1, 65), (5, 129, 3), (130, 17, 129), (72, 73, 74), (132, 68, 36)]
 MULTIPLY = [name for name, _ in emulator.matmul]
 SUMS = [name for name, _ in emulator.sum]
 TYPES = ["float32", "float64"]
