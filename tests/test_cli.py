@@ -187,7 +187,7 @@ def test_wrong_options(capsys: pytest.CaptureFixture[str], arguments: list[str],
 
 def test_wrong_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean 'train'?" in fails(capsys, "trian")
-    assert "expected train, eval, predict, bench or doctor" in fails(capsys, "xyzzy")
+    assert "expected train, eval, predict, bench, cuda-profile or doctor" in fails(capsys, "xyzzy")
     assert "RUN" in fails(capsys, "eval")
     assert "IMAGE-OR-CSV" in fails(capsys, "predict", "r")
     with pytest.raises(SystemExit) as caught:
