@@ -22,6 +22,7 @@ from ._creation import (
     rand,
     rand_like,
     randint,
+    randint_like,
     randn,
     randn_like,
     randperm,
@@ -29,7 +30,8 @@ from ._creation import (
     zeros,
     zeros_like,
 )
-from ._dtypes import bool_, double, float16, float32, float64, half, int16, int32, int64, long, uint8
+from ._dtypes import bool_, double, dtype, float16, float32, float64, half, int16, int32, int64, long, uint8
+from ._size import Size
 from ._tensor import Tensor, device
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .kernels import backend

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
 
 from . import random
+from ._device import require_cpu
 from ._dtypes import as_dtype, category, float32, int64
-from ._tensor import Tensor, _array_of, _require_cpu, default_dtype
-from .ops._common import sizes_of
+from ._tensor import Tensor, _array_of, default_dtype
+from .ops._common import broadcast, element, flag, number, sequence, sizes_of, whole
 from .random import Generator
 from .tape import wrap
 
 
 def _made(array: np.ndarray, requires_grad: bool, device: Any = None) -> Tensor:
-    _require_cpu(device)
+    require_cpu(device)
     x = wrap(array)
     return x.requires_grad_() if requires_grad else x
 
@@ -39,7 +39,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     if isinstance(data, Tensor):
         return data if dtype is None else data.to(dtype)
     if isinstance(data, np.ndarray) and (dtype is None or as_dtype(dtype) == data.dtype):
-        _require_cpu(device)
+        require_cpu(device)
         return from_numpy(data)
     return tensor(data, dtype, device)
 
@@ -57,65 +57,116 @@ def from_dlpack(source: Any) -> Tensor:
     return from_numpy(np.from_dlpack(source))
 
 
-def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros(
+    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor of zeros (float32 unless dtype says otherwise)."""
-    return _made(np.zeros(_sizes(size, "zeros"), _dtype(dtype)), requires_grad, device)
+    return _made(np.zeros(_sizes(sizes, "zeros", size), _dtype(dtype)), requires_grad, device)
 
 
-def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(
+    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor of ones."""
-    return _made(np.ones(_sizes(size, "ones"), _dtype(dtype)), requires_grad, device)
+    return _made(np.ones(_sizes(sizes, "ones", size), _dtype(dtype)), requires_grad, device)
 
 
 def full(size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor whose every element is fill_value; its dtype follows the value's type."""
-    value = np.asarray(fill_value.array if isinstance(fill_value, Tensor) else fill_value)
-    wanted = default_dtype(fill_value, value) if dtype is None else as_dtype(dtype)
-    return _made(np.full(_sizes((size,), "full"), value, wanted), requires_grad, device)
+    value = number(fill_value, "full", "fill_value")
+    wanted = default_dtype(value, np.asarray(value)) if dtype is None else as_dtype(dtype)
+    filled = element(value, wanted, "full", "fill_value")
+    return _made(np.full(_sizes(sequence(size, "full", "size"), "full"), filled, wanted), requires_grad, device)
 
 
-def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(
+    *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor whose elements are whatever the memory holds."""
-    return _made(np.empty(_sizes(size, "empty"), _dtype(dtype)), requires_grad, device)
+    return _made(np.empty(_sizes(sizes, "empty", size), _dtype(dtype)), requires_grad, device)
 
 
-def zeros_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    return zeros(x.shape, dtype=x.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
+def _like(name: str, input: Any) -> Tensor:
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{name}: expected a Tensor, got {type(input).__name__}; make one with minidl.tensor(...)")
+    return input
 
 
-def ones_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    return ones(x.shape, dtype=x.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
+def zeros_like(input: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros of input's shape and, unless dtype says otherwise, of its dtype."""
+    like = _like("zeros_like", input)
+    return zeros(like.shape, dtype=like.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
+
+
+def ones_like(input: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones of input's shape and dtype."""
+    like = _like("ones_like", input)
+    return ones(like.shape, dtype=like.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
 
 
 def full_like(
-    x: Tensor, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    input: Tensor, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    return full(x.shape, fill_value, x.dtype if dtype is None else dtype, device, requires_grad)
+    """fill_value in every element, of input's shape and dtype."""
+    like = _like("full_like", input)
+    return full(like.shape, fill_value, like.dtype if dtype is None else dtype, device, requires_grad)
 
 
-def empty_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    return empty(x.shape, dtype=x.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
+def empty_like(input: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Whatever the memory holds, of input's shape and dtype."""
+    like = _like("empty_like", input)
+    return empty(like.shape, dtype=like.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
 
 
 def rand_like(
-    x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Generator | None = None
+    input: Tensor,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
 ) -> Tensor:
-    dtype = x.dtype if dtype is None else dtype
-    return rand(x.shape, dtype=dtype, device=device, requires_grad=requires_grad, generator=generator)
+    """Random numbers, uniform in [0, 1), of input's shape and dtype."""
+    like = _like("rand_like", input)
+    dtype = like.dtype if dtype is None else dtype
+    return rand(like.shape, dtype=dtype, device=device, requires_grad=requires_grad, generator=generator)
 
 
 def randn_like(
-    x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Generator | None = None
+    input: Tensor,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
 ) -> Tensor:
-    dtype = x.dtype if dtype is None else dtype
-    return randn(x.shape, dtype=dtype, device=device, requires_grad=requires_grad, generator=generator)
+    """Standard normal random numbers of input's shape and dtype."""
+    like = _like("randn_like", input)
+    dtype = like.dtype if dtype is None else dtype
+    return randn(like.shape, dtype=dtype, device=device, requires_grad=requires_grad, generator=generator)
+
+
+def randint_like(
+    input: Tensor,
+    low: int,
+    high: int | None = None,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Random integers in [low, high), of input's shape and dtype; randint_like(input, high) begins at 0."""
+    like = _like("randint_like", input)
+    bounds = (0, low) if high is None else (low, high)
+    options = {"dtype": like.dtype if dtype is None else dtype, "device": device, "requires_grad": requires_grad}
+    return randint(*bounds, like.shape, generator=generator, **options)
 
 
 def eye(
     n: int, m: int | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """The n x m identity matrix (square without m)."""
-    return _made(np.eye(*_sizes((n, n if m is None else m), "eye"), dtype=_dtype(dtype)), requires_grad, device)
+    rows, columns = _sizes((n, n if m is None else m), "eye")
+    return _made(np.eye(rows, columns, dtype=_dtype(dtype)), requires_grad, device)
 
 
 def arange(
@@ -138,9 +189,9 @@ def arange(
         bounds = (*(bounds if len(bounds) > 1 else (0, *bounds)), step)
     if not 1 <= len(bounds) <= 3:
         raise TypeError(f"arange: expected end, or start, end and maybe step; got {len(bounds)} numbers")
-    bounds = tuple(_number(b, "arange") for b in bounds)
+    bounds = tuple(number(b, "arange", "a bound") for b in bounds)
     if not all(np.isfinite(b) for b in bounds):
-        raise ValueError(f"arange: the bounds must be finite, got {bounds}")
+        raise ValueError(f"arange: bounds that are not finite are not supported, got {bounds}")
     if dtype is not None and as_dtype(dtype) == int64:
         bounds = tuple(int(b) for b in bounds)
     start, end, step = (0, bounds[0], 1) if len(bounds) == 1 else (*bounds, 1)[:3]
@@ -155,22 +206,16 @@ def arange(
     return _made(np.arange(start, end, step).astype(dtype), requires_grad, device)
 
 
-def _number(value: Any, name: str) -> Any:
-    """A Python number from a number or a tensor of 0 dimensions."""
-    if isinstance(value, Tensor):
-        if value.array.ndim:
-            raise ValueError(f"{name}: expected numbers or tensors of 0 dimensions, got shape {value.array.shape}")
-        return value.item()
-    if not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
-    return value
-
-
 def linspace(
     start: Any, end: Any, steps: int, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """`steps` numbers at equal distances from start to end, both included. Integer dtypes cut towards 0."""
-    start, end, n = _number(start, "linspace"), _number(end, "linspace"), _sizes((steps,), "linspace")[0]
+    start, end = number(start, "linspace", "start"), number(end, "linspace", "end")
+    n = whole(steps, "linspace", "steps")
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise ValueError(f"linspace: bounds that are not finite are not supported, got {start} and {end}")
+    if n < 0:
+        raise ValueError(f"linspace: steps must be 0 or more, got {n}")
     wanted = _dtype(dtype)
     if category(wanted) < 2:
         start, end = int(start), int(end)
@@ -178,21 +223,35 @@ def linspace(
 
 
 def rand(
-    *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Generator | None = None
+    *sizes: Any,
+    size: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Random numbers, uniform in [0, 1)."""
-    return _made(random.uniform(_sizes(size, "rand"), _floating(dtype, "rand"), generator), requires_grad, device)
+    u = random.uniform(_sizes(sizes, "rand", size), _floating(dtype, "rand"), generator)
+    return _made(u, requires_grad, device)
 
 
 def randn(
-    *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, generator: Generator | None = None
+    *sizes: Any,
+    size: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
 ) -> Tensor:
     """Random numbers from the standard normal distribution."""
-    return _made(random.normal(_sizes(size, "randn"), _floating(dtype, "randn"), generator), requires_grad, device)
+    z = random.normal(_sizes(sizes, "randn", size), _floating(dtype, "randn"), generator)
+    return _made(z, requires_grad, device)
 
 
 def randint(
     *args: Any,
+    low: int | None = None,
+    high: int | None = None,
     size: Any = None,
     dtype: Any = None,
     device: Any = None,
@@ -200,21 +259,28 @@ def randint(
     generator: Generator | None = None,
 ) -> Tensor:
     """randint(high, size) or randint(low, high, size): random integers in [low, high)."""
-    numbers = list(args) if size is None else [*args, size]
+    named = [value for value in (low, high, size) if value is not None]
+    numbers = [*args, *named] if low is None else [low, *args, *named[1:]]
     if len(numbers) == 2:
         numbers.insert(0, 0)
     if len(numbers) != 3:
-        raise TypeError("randint: expected (high, size) or (low, high, size)")
-    low, high = operator.index(numbers[0]), operator.index(numbers[1])
-    if low >= high:
-        raise ValueError(f"randint: low {low} must be below high {high}")
-    found = random.integers(low, high, _sizes((numbers[2],), "randint"), generator)
-    return _made(found.astype(int64 if dtype is None else as_dtype(dtype), copy=False), requires_grad, device)
+        raise TypeError(f"randint: expected (high, size) or (low, high, size), got {len(numbers)} arguments")
+    first, end = whole(numbers[0], "randint", "low"), whole(numbers[1], "randint", "high")
+    if first >= end:
+        raise ValueError(f"randint: low {first} must be below high {end}")
+    wanted = int64 if dtype is None else as_dtype(dtype)
+    least, most = (0, 1) if category(wanted) == 0 else (-(2**63), 2**63 - 1)
+    if category(wanted) == 1:
+        least, most = int(np.iinfo(wanted).min), int(np.iinfo(wanted).max)
+    if first < least or end - 1 > most:
+        raise ValueError(f"randint: numbers from {first} to {end - 1} do not fit into {wanted.name}")
+    found = random.integers(first, end, _sizes(sequence(numbers[2], "randint", "size"), "randint"), generator)
+    return _made(found.astype(wanted, copy=False), requires_grad, device)
 
 
 def randperm(n: int, dtype: Any = None, device: Any = None, generator: Generator | None = None) -> Tensor:
     """0 ... n-1 in random order (int64)."""
-    if n < 0:
+    if whole(n, "randperm", "n") < 0:
         raise ValueError(f"randperm: n must be 0 or more, got {n}")
     order = random.permutation(n, generator).astype(int64 if dtype is None else as_dtype(dtype), copy=False)
     return _made(order, False, device)
@@ -224,34 +290,59 @@ def normal(
     mean: Any = 0.0,
     std: Any = 1.0,
     size: Any = None,
+    *,
     dtype: Any = None,
     device: Any = None,
+    requires_grad: bool = False,
     generator: Generator | None = None,
 ) -> Tensor:
     """Normally distributed numbers: of one mean and deviation and a size, or one for each element of tensors."""
     if size is None:
-        shape = np.broadcast_shapes(np.shape(getattr(mean, "array", mean)), np.shape(getattr(std, "array", std)))
+        if not isinstance(mean, Tensor) and not isinstance(std, Tensor):
+            raise TypeError("normal: numbers as mean and std need a size")
+        m, s = (v if isinstance(v, Tensor) else number(v, "normal", "mean and std") for v in (mean, std))
+        shape = broadcast("normal", *(v.array.shape for v in (m, s) if isinstance(v, Tensor)))
+        of = m if isinstance(m, Tensor) else s
+        dtype = of.dtype if dtype is None else dtype
     else:
-        shape = _sizes((size,), "normal")
-    if np.any(np.asarray(getattr(std, "array", std)) < 0):
+        if any(isinstance(v, Tensor) and v.array.ndim for v in (mean, std)):
+            raise TypeError("normal: tensors as mean or std have a size already; leave size out")
+        m, s = number(mean, "normal", "mean"), number(std, "normal", "std")
+        shape = _sizes(sequence(size, "normal", "size"), "normal")
+    if not (np.asarray(getattr(s, "array", s)) >= 0).all():
         raise ValueError("normal: std must be 0 or more")
-    return randn(shape, dtype=dtype, device=device, generator=generator) * std + mean
+    z = random.normal(shape, _floating(dtype, "normal"), generator)
+    drawn = z * np.asarray(getattr(s, "array", s), z.dtype) + np.asarray(getattr(m, "array", m), z.dtype)
+    return _made(drawn, requires_grad, device)
 
 
-def bernoulli(p: Tensor, generator: Generator | None = None) -> Tensor:
-    """1 with the probability that each element of p says, else 0."""
-    if not category(p.dtype) == 2 or not ((p.array >= 0) & (p.array <= 1)).all():
-        raise ValueError("bernoulli: expected floating-point probabilities from 0 to 1")
-    return wrap((random.uniform(p.shape, np.dtype(np.float64), generator) < p.array).astype(p.dtype))
+def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
+    """1 with the probability that each element of input says, or with probability p, else 0."""
+    probabilities = _like("bernoulli", input) if p is None else full_like(input, p)
+    P = probabilities.array
+    if category(P.dtype) != 2 or not ((P >= 0) & (P <= 1)).all():
+        raise ValueError(f"bernoulli: expected probabilities from 0 to 1, got {P.dtype.name} {_range(P)}")
+    return wrap((random.uniform(P.shape, np.dtype(np.float64), generator) < P).astype(P.dtype))
+
+
+def _range(array: np.ndarray) -> str:
+    return f"from {array.min()} to {array.max()}" if array.size else "without elements"
 
 
 def multinomial(
-    weights: Tensor, num_samples: int, replacement: bool = False, generator: Generator | None = None
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
     """Indices (int64) drawn in proportion to weights of shape (C) or (N, C); without replacement each at most once."""
+    weights = _like("multinomial", input)
+    if category(weights.dtype) != 2:
+        raise TypeError(f"multinomial: weights must be floating point, got {weights.dtype.name}; convert with .float()")
+    flag(replacement, "multinomial", "replacement")
+    num_samples = whole(num_samples, "multinomial", "num_samples")
     w = np.asarray(weights.array, np.float64)
     if w.ndim not in (1, 2) or w.shape[-1] == 0:
         raise ValueError(f"multinomial: expected weights of shape (C) or (N, C), got {w.shape}")
+    if len(w) == 0:
+        return wrap(np.empty((0, num_samples), int64))
     if not np.isfinite(w).all() or (w < 0).any() or (w.sum(-1) <= 0).any():
         raise ValueError("multinomial: weights must be finite, 0 or more, and not all 0")
     if num_samples < 1 or not replacement and (np.count_nonzero(w, axis=-1) < num_samples).any():
@@ -271,8 +362,13 @@ def multinomial(
     return wrap(found.astype(int64).reshape(*w.shape[:-1], num_samples))
 
 
-def _sizes(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
-    sizes = sizes_of(size, name)
+def _sizes(sizes: tuple[Any, ...], name: str, size: Any = None) -> tuple[int, ...]:
+    """The sizes one by one or as one tuple, or that of the keyword `size`."""
+    if size is not None:
+        if sizes:
+            raise TypeError(f"{name}: give the sizes once, by position or as size={size!r}")
+        sizes = (size,)
+    sizes = sizes_of(sizes, name)
     if any(n < 0 for n in sizes):
         raise ValueError(f"{name}: sizes must be 0 or more, got {sizes}")
     return sizes

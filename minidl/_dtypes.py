@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+dtype = np.dtype  # every element type is an instance of it
 DType = np.dtype[Any]
 float64: DType = np.dtype(np.float64)
 float32: DType = np.dtype(np.float32)

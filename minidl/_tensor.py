@@ -9,49 +9,23 @@ from typing import Any
 import numpy as np
 
 from . import ops, random, tape
+from ._device import CPU, device, require_cpu
 from ._dtypes import DType, as_dtype, category, float32, float64, int64
+from ._inplace import InPlace
+from ._operators import Operations
 from ._printing import describe
-from .tape import Node, Storage, clock, mode, share, wrap
+from ._size import Size
+from .tape import Node, Storage, View, clock, root_of, share, wrap
+
+_Device = device  # inside the class `device` is a property
 
 
-class device:
-    """Where a tensor lives: device("cpu"). Equal devices compare equal, also with their name."""
-
-    def __init__(self, type: Any = "cpu", index: int | None = None) -> None:
-        name = str(type)
-        kind, _, number = name.partition(":")
-        self.type: str = kind
-        self.index = int(number) if number.isdigit() else index
-        if self.type not in ("cpu", "cuda"):
-            raise ValueError(f"device: {name!r} is unknown; use 'cpu'")
-
-    def __eq__(self, other: object) -> bool:
-        return str(self) == str(other)
-
-    def __hash__(self) -> int:
-        return hash(str(self))
-
-    def __str__(self) -> str:
-        return self.type if self.index is None else f"{self.type}:{self.index}"
-
-    def __repr__(self) -> str:
-        return f"device({str(self)!r})"
-
-
-_CPU = device("cpu")
-
-
-def _require_cpu(where: Any) -> None:
-    if where is not None and device(where).type != "cpu":
-        raise RuntimeError(f"device {str(where)!r}: this build computes on the CPU only; use device='cpu'")
-
-
-class Tensor:
+class Tensor(InPlace, Operations):
     """A multi-dimensional array that remembers how it was made.
 
     array     the raw NumPy array (shape, strides, dtype)
     node      its place on the tape: None where nothing is differentiated by it
-    storage   shared with every tensor that looks at the same memory, None where there is no other
+    storage   what it has in common with tensors that look at the same memory, None where there is no other
 
     Tensor(data) makes a float32 tensor, as PyTorch's; minidl.tensor(data) keeps the data's dtype.
     """
@@ -62,7 +36,7 @@ class Tensor:
 
     array: Any
     node: Node | None
-    storage: Storage | None
+    storage: Storage | View | None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -78,8 +52,8 @@ class Tensor:
     # ------------------------------------------------------------------------------------ what it is
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self.array.shape
+    def shape(self) -> Size:
+        return Size(self.array.shape)
 
     @property
     def ndim(self) -> int:
@@ -91,7 +65,7 @@ class Tensor:
 
     @property
     def device(self) -> device:
-        return _CPU
+        return CPU
 
     @property
     def itemsize(self) -> int:
@@ -109,8 +83,12 @@ class Tensor:
     def is_cuda(self) -> bool:
         return False
 
-    def size(self, dim: int | None = None) -> Any:
-        return self.array.shape if dim is None else self.array.shape[dim]
+    def size(self, dim: builtins.int | None = None) -> Any:
+        if dim is None:
+            return Size(self.array.shape)
+        if not self.array.ndim:
+            raise IndexError(f"size: a tensor of 0 dimensions has no dimension {dim}")
+        return self.array.shape[ops._common.dim_of(dim, self.array.ndim, "size")]
 
     def dim(self) -> int:
         return self.array.ndim
@@ -121,6 +99,10 @@ class Tensor:
         return self.array.size
 
     nelement = numel
+
+    def element_size(self) -> builtins.int:
+        """Bytes of one element."""
+        return self.array.itemsize
 
     def is_floating_point(self) -> bool:
         return category(self.array.dtype) == 2
@@ -232,6 +214,7 @@ class Tensor:
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Make the tensor a leaf of the tape that gathers `.grad` (or take it off). Floating point only."""
+        ops._common.flag(requires_grad, "requires_grad_", "requires_grad")
         if requires_grad and self.node is None:
             if not self.is_floating_point():
                 raise RuntimeError(f"requires_grad_: only floating-point tensors have gradients, not {self.dtype.name}")
@@ -303,11 +286,13 @@ class Tensor:
     def data(self, value: Tensor) -> None:
         self.array = value.array
         share(self, value)
-        self.storage.written = clock()  # type: ignore[union-attr]
+        root_of(self).written = clock()
         if self.node is not None and self.is_leaf:
             self.node.shape, self.node.dtype = value.array.shape, value.array.dtype
 
     def detach_(self) -> Tensor:
+        if isinstance(self.storage, View) and self.storage.base is not None:
+            raise RuntimeError("detach_: a view cannot be taken off its base's tape; use detach()")
         self.node = None
         return self
 
@@ -318,11 +303,11 @@ class Tensor:
         for arg in args:
             if isinstance(arg, Tensor):
                 dtype = arg.dtype
-            elif isinstance(arg, _DeviceType) or isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda"):
+            elif isinstance(arg, _Device) or isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda"):
                 device = arg
             elif arg is not None and not isinstance(arg, bool):
                 dtype = arg
-        _require_cpu(device)
+        require_cpu(device)
         if dtype is None:
             return self.clone() if copy else self
         dtype = as_dtype(dtype)
@@ -357,6 +342,12 @@ class Tensor:
     def int(self) -> Tensor:
         return self.to("int32")
 
+    def short(self) -> Tensor:
+        return self.to("int16")
+
+    def byte(self) -> Tensor:
+        return self.to("uint8")
+
     def bool(self) -> Tensor:
         return self.to("bool")
 
@@ -369,301 +360,52 @@ class Tensor:
     def type_as(self, other: Tensor) -> Tensor:
         return self.to(other.dtype)
 
-    # ------------------------------------------------------------------------------------------ in place
-
-    def _alias(self, kept: builtins.bool = False) -> Tensor:
-        """This tensor as it is now, for an operation that will overwrite it; a copy where a derivative reads it."""
-        if kept and mode.recording:
-            return wrap(self.array.copy(), self.node)
-        if self.storage is None:
-            self.storage = Storage()
-        alias = wrap(self.array, self.node)
-        alias.storage = self.storage
-        return alias
-
-    def _write(self, name: str, new: Tensor) -> Tensor:
-        """Put new's values into this tensor's memory, and this tensor into new's place on the tape."""
-        if new.array.shape != self.array.shape:
-            raise ValueError(
-                f"{name}: in place, the result's shape {new.array.shape} must be the tensor's own, {self.array.shape}"
-            )
-        if category(new.array.dtype) > category(self.array.dtype):
-            raise TypeError(f"{name}: a {new.dtype.name} result does not fit into a {self.dtype.name} tensor")
-        if mode.recording and (self.node is not None or new.node is not None):
-            if self.node is not None and self.is_leaf:
-                raise RuntimeError(
-                    f"{name}: a leaf that requires a gradient cannot be changed in place while recording; "
-                    "do it under minidl.no_grad()"
-                )
-            if self.storage is not None and self.storage.others(self):
-                raise RuntimeError(
-                    f"{name}: another tensor shares this memory (one is a view of the other), and its gradient would "
-                    "not learn of the change; work on a clone(), or write x = x.clone(); x[index] = value"
-                )
-        if not self.array.flags.writeable:
-            raise RuntimeError(
-                f"{name}: several elements of this tensor share one place in memory (expand); clone() it first"
-            )
-        if self.storage is None:
-            self.storage = Storage()
-        np.copyto(self.array, new.array, casting="unsafe")
-        self.storage.written = clock()
-        if mode.recording:
-            if new.node is None:
-                if self.node is not None:  # overwritten with constants: nothing flows back beyond here
-                    old = wrap(self.array, self.node)
-                    self.node = tape.record(self.array, old, lambda G: wrap(np.zeros_like(G.array))).node
-            else:
-                # A node of its own, younger than the write: what was recorded before it sees a change, what comes
-                # after does not.
-                self.node = tape.record(self.array, new, lambda G: G).node
-        return self
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        if isinstance(value, Tensor):
-            if value.node is not None or (self.node is not None and mode.recording):
-                self._write("index assignment", ops.index_put(self._alias(), index, value.to(self.dtype)))
-                return
-            value = value.array
-        elif self.node is not None and mode.recording:
-            self._write("index assignment", ops.index_put(self._alias(), index, value))
-            return
-        at, _ = ops.index._index_of(index, "index assignment")
-        if not self.array.flags.writeable:
-            raise RuntimeError(
-                "index assignment: several elements of this tensor share one place in memory (expand); clone() it first"
-            )
-        try:
-            self.array[at] = value
-        except IndexError as error:
-            raise IndexError(f"index assignment: shape {self.array.shape}: {error}") from None
-        except ValueError:
-            raise ValueError(
-                f"index assignment: a value of shape {np.shape(value)} does not fit the "
-                f"{self.array[at].shape} that the index names"
-            ) from None
-        if self.storage is None:
-            self.storage = Storage()
-        self.storage.written = clock()
-
-    def add_(self, other: Any, *, alpha: Any = 1) -> Tensor:
-        return self._write("add_", ops.add(self._alias(), other, alpha=alpha))
-
-    def sub_(self, other: Any, *, alpha: Any = 1) -> Tensor:
-        return self._write("sub_", ops.sub(self._alias(), other, alpha=alpha))
-
-    def mul_(self, other: Any) -> Tensor:
-        return self._write("mul_", ops.mul(self._alias(_recorded(other)), other))
-
-    def div_(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
-        return self._write("div_", ops.div(self._alias(_recorded(other)), other, rounding_mode=rounding_mode))
-
-    def pow_(self, exponent: Any) -> Tensor:
-        return self._write("pow_", ops.pow(self._alias(self.node is not None or _recorded(exponent)), exponent))
-
-    def neg_(self) -> Tensor:
-        return self._write("neg_", ops.neg(self._alias()))
-
-    def exp_(self) -> Tensor:
-        return self._write("exp_", ops.exp(self._alias()))
-
-    def sqrt_(self) -> Tensor:
-        return self._write("sqrt_", ops.sqrt(self._alias()))
-
-    def relu_(self) -> Tensor:
-        return self._write("relu_", ops.relu(self._alias()))
-
-    def sigmoid_(self) -> Tensor:
-        return self._write("sigmoid_", ops.sigmoid(self._alias()))
-
-    def tanh_(self) -> Tensor:
-        return self._write("tanh_", ops.tanh(self._alias()))
-
-    def clamp_(self, min: Any = None, max: Any = None) -> Tensor:
-        return self._write("clamp_", ops.clamp(self._alias(self.node is not None), min, max))
-
-    def masked_fill_(self, mask: Tensor, value: Any) -> Tensor:
-        return self._write("masked_fill_", ops.masked_fill(self._alias(), mask, value))
-
-    def copy_(self, src: Any) -> Tensor:
-        source = src if isinstance(src, Tensor) else wrap(np.asarray(src))
-        try:
-            return self._write("copy_", ops.broadcast_to(source.to(self.dtype), self.array.shape))
-        except ValueError:
-            raise ValueError(f"copy_: shape {source.shape} does not fit into shape {self.array.shape}") from None
-
-    def fill_(self, value: Any) -> Tensor:
-        return self.copy_(value if isinstance(value, Tensor) else np.asarray(value, self.array.dtype))
-
-    def zero_(self) -> Tensor:
-        return self.fill_(0)
-
-    def uniform_(
-        self, a: builtins.float = 0.0, b: builtins.float = 1.0, *, generator: random.Generator | None = None
+    def new_tensor(
+        self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: builtins.bool = False
     ) -> Tensor:
-        """Fill with random numbers, uniform in [a, b)."""
-        if not a <= b:
-            raise ValueError(f"uniform_: a = {a} must not exceed b = {b}")
-        u = random.uniform(self.array.shape, self.array.dtype, generator)
-        return self._write("uniform_", wrap((u * (b - a) + a).astype(self.array.dtype, copy=False)))
-
-    def normal_(
-        self, mean: builtins.float = 0.0, std: builtins.float = 1.0, *, generator: random.Generator | None = None
-    ) -> Tensor:
-        """Fill with normally distributed random numbers."""
-        if not std >= 0:
-            raise ValueError(f"normal_: std must be 0 or more, got {std}")
-        z = random.normal(self.array.shape, self.array.dtype, generator)
-        return self._write("normal_", wrap((z * std + mean).astype(self.array.dtype, copy=False)))
-
-    def bernoulli_(self, p: builtins.float = 0.5, *, generator: random.Generator | None = None) -> Tensor:
-        """Fill with ones (probability p) and zeros."""
-        if not 0 <= p <= 1:
-            raise ValueError(f"bernoulli_: p must be a probability from 0 to 1, got {p}")
-        u = random.uniform(self.array.shape, float32, generator)
-        return self._write("bernoulli_", wrap((u < p).astype(self.array.dtype)))
-
-    __iadd__ = add_
-    __isub__ = sub_
-    __imul__ = mul_
-    __itruediv__ = div_
-    __ipow__ = pow_
-
-    # ----------------------------------------------------------------------------------------- operators
-
-    __add__ = ops.add
-    __sub__ = ops.sub
-    __mul__ = ops.mul
-    __truediv__ = ops.div
-    __floordiv__ = ops.floor_divide
-    __mod__ = ops.remainder
-    __pow__ = ops.pow
-    __matmul__ = ops.matmul
-    __neg__ = ops.neg
-    __abs__ = ops.abs
-    __and__ = ops.bitwise_and
-    __or__ = ops.bitwise_or
-    __xor__ = ops.bitwise_xor
-    __invert__ = ops.bitwise_not
-    __eq__ = ops.eq  # type: ignore[assignment]
-    __ne__ = ops.ne  # type: ignore[assignment]
-    __lt__ = ops.lt
-    __le__ = ops.le
-    __gt__ = ops.gt
-    __ge__ = ops.ge
-    __getitem__ = ops.getitem
-
-    def __pos__(self) -> Tensor:
-        return self
-
-    def __radd__(self, other: Any) -> Tensor:
-        return ops.add(other, self)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return ops.sub(other, self)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return ops.mul(other, self)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return ops.div(other, self)
-
-    def __rfloordiv__(self, other: Any) -> Tensor:
-        return ops.floor_divide(other, self)
-
-    def __rmod__(self, other: Any) -> Tensor:
-        return ops.remainder(other, self)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return ops.pow(other, self)
-
-    __rand__, __ror__, __rxor__ = ops.bitwise_and, ops.bitwise_or, ops.bitwise_xor
-
-    # ------------------------------------------------------------------------------ operations as methods
-
-    # Math
-    abs, neg, sign, exp, expm1, log, log1p, log2 = (
-        ops.abs, ops.neg, ops.sign, ops.exp, ops.expm1, ops.log, ops.log1p, ops.log2,
-    )  # fmt: skip
-    sqrt, rsqrt, square, reciprocal, sin, cos, tanh = (
-        ops.sqrt, ops.rsqrt, ops.square, ops.reciprocal, ops.sin, ops.cos, ops.tanh,
-    )  # fmt: skip
-    sigmoid, erf, floor, ceil, round, clamp, relu = (
-        ops.sigmoid, ops.erf, ops.floor, ops.ceil, ops.round, ops.clamp, ops.relu,
-    )  # fmt: skip
-    clip = ops.clamp
-    pow, add, sub, mul, div, floor_divide, remainder = (
-        ops.pow, ops.add, ops.sub, ops.mul, ops.div, ops.floor_divide, ops.remainder,
-    )  # fmt: skip
-    maximum, minimum, isnan, isfinite, isinf = ops.maximum, ops.minimum, ops.isnan, ops.isfinite, ops.isinf
-    eq, ne, lt, le, gt, ge = ops.eq, ops.ne, ops.lt, ops.le, ops.gt, ops.ge
-    logical_and, logical_or, logical_not, logical_xor = (
-        ops.logical_and, ops.logical_or, ops.logical_not, ops.logical_xor,
-    )  # fmt: skip
-    # Reductions
-    sum, mean, prod, var, std, amax, amin = ops.sum, ops.mean, ops.prod, ops.var, ops.std, ops.amax, ops.amin
-    max, min, argmax, argmin, logsumexp, cumsum = ops.max, ops.min, ops.argmax, ops.argmin, ops.logsumexp, ops.cumsum
-    norm, sort, topk, any, all = ops.norm, ops.sort, ops.topk, ops.any, ops.all
-    softmax, log_softmax = ops.softmax, ops.log_softmax
-    # Linear algebra
-    matmul, mm, bmm, mv, dot, outer, addmm = ops.matmul, ops.mm, ops.bmm, ops.mv, ops.dot, ops.outer, ops.addmm
-    # Shape
-    reshape, view, flatten, unflatten = ops.reshape, ops.view, ops.flatten, ops.unflatten
-    transpose, permute, t, squeeze, unsqueeze = ops.transpose, ops.permute, ops.t, ops.squeeze, ops.unsqueeze
-    expand, broadcast_to, repeat, split, chunk = ops.expand, ops.broadcast_to, ops.repeat, ops.split, ops.chunk
-    unbind, narrow, flip, roll, tril, triu, diag = (
-        ops.unbind, ops.narrow, ops.flip, ops.roll, ops.tril, ops.triu, ops.diag,
-    )  # fmt: skip
-    clone, contiguous, detach = ops.clone, ops.contiguous, ops.detach
-    nonzero, masked_select, masked_fill, index_select = (
-        ops.nonzero, ops.masked_select, ops.masked_fill, ops.index_select,
-    )  # fmt: skip
-    gather, scatter_add, take_along_dim = ops.gather, ops.scatter_add, ops.take_along_dim
-
-    def where(self, condition: Tensor, other: Any) -> Tensor:
-        return ops.where(condition, self, other)
-
-    def expand_as(self, other: Tensor) -> Tensor:
-        return ops.expand(self, other.array.shape)
-
-    def view_as(self, other: Tensor) -> Tensor:
-        return ops.view(self, other.array.shape)
-
-    def reshape_as(self, other: Tensor) -> Tensor:
-        return ops.reshape(self, other.array.shape)
-
-    def swapaxes(self, axis0: builtins.int, axis1: builtins.int) -> Tensor:
-        return ops.transpose(self, axis0, axis1)
-
-    @property
-    def T(self) -> Tensor:
-        """The dimensions in reverse order (a view)."""
-        return ops.permute(self, tuple(range(self.array.ndim))[::-1])
-
-    @property
-    def mT(self) -> Tensor:
-        """Every matrix transposed: the last two dimensions exchanged (a view)."""
-        if self.array.ndim < 2:
-            raise ValueError(f"mT: needs at least 2 dimensions, got shape {self.array.shape}")
-        return ops.transpose(self, -2, -1)
-
-    def new_tensor(self, data: Any) -> Tensor:
-        return wrap(np.array(data, self.array.dtype))
-
-    def new_zeros(
-        self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: builtins.bool = False
-    ) -> Tensor:
-        _require_cpu(device)
+        """The data as a tensor of this one's dtype."""
+        require_cpu(device)
         made = self.array.dtype if dtype is None else as_dtype(dtype)
-        zeros = wrap(np.zeros(ops._common.sizes_of(size, "new_zeros"), made))
-        return zeros.requires_grad_(requires_grad)
+        return wrap(np.array(_array_of(data, "new_tensor"), made)).requires_grad_(requires_grad)
 
+    def new_zeros(self, *sizes: Any, size: Any = None, **options: Any) -> Tensor:
+        """Zeros of this tensor's dtype; options: dtype, device, requires_grad."""
+        return self._new("zeros", sizes if size is None else (size,), options)
 
-_DeviceType = device
+    def new_ones(self, *sizes: Any, size: Any = None, **options: Any) -> Tensor:
+        """Ones of this tensor's dtype; options: dtype, device, requires_grad."""
+        return self._new("ones", sizes if size is None else (size,), options)
 
+    def new_empty(self, *sizes: Any, size: Any = None, **options: Any) -> Tensor:
+        """Whatever the memory holds, of this tensor's dtype; options: dtype, device, requires_grad."""
+        return self._new("empty", sizes if size is None else (size,), options)
 
-def _recorded(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.node is not None
+    def new_full(self, size: Any, fill_value: Any, **options: Any) -> Tensor:
+        """fill_value in every element, of this tensor's dtype; options: dtype, device, requires_grad."""
+        return self._new("full", (size, fill_value), options)
+
+    def _new(self, name: str, sizes: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+        from . import _creation  # which stands above this file
+
+        return getattr(_creation, name)(*sizes, **{"dtype": self.array.dtype, **options})
+
+    def bernoulli(self, p: builtins.float | None = None, *, generator: random.Generator | None = None) -> Tensor:
+        """1 with the probability that each element says, or with probability p, else 0."""
+        from ._creation import bernoulli
+
+        return bernoulli(self, p, generator=generator)
+
+    def multinomial(
+        self,
+        num_samples: builtins.int,
+        replacement: builtins.bool = False,
+        *,
+        generator: random.Generator | None = None,
+    ) -> Tensor:
+        """Indices drawn in proportion to this tensor's elements."""
+        from ._creation import multinomial
+
+        return multinomial(self, num_samples, replacement, generator=generator)
 
 
 class RemovableHook:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import os
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -77,6 +78,15 @@ def seed() -> int:
     return manual_seed(int.from_bytes(os.urandom(8), "little")).seed
 
 
+def _of(generator: Any) -> Generator:
+    """The generator given, or the default one."""
+    if generator is None:
+        return default_generator
+    if not isinstance(generator, Generator):
+        raise TypeError(f"generator: expected a Generator, got {type(generator).__name__}; make one with Generator()")
+    return generator
+
+
 def _count(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
@@ -85,7 +95,7 @@ def uniform(shape: tuple[int, ...], dtype: np.dtype, generator: Generator | None
     """Array of independent numbers, uniform in [0, 1)."""
     wide = np.dtype(np.float64 if dtype == np.float64 else np.float32)
     n = _count(shape)
-    at = (generator or default_generator).take(2 * n if wide == np.float64 else n)
+    at = _of(generator).take(2 * n if wide == np.float64 else n)
     return kernels.active().uniform(*at, n, wide).reshape(shape).astype(dtype, copy=False)
 
 
@@ -93,19 +103,19 @@ def normal(shape: tuple[int, ...], dtype: np.dtype, generator: Generator | None 
     """Array of independent standard normal numbers."""
     wide = np.dtype(np.float64 if dtype == np.float64 else np.float32)
     n = _count(shape)
-    at = (generator or default_generator).take(4 * ((n + 1) // 2))
+    at = _of(generator).take(4 * ((n + 1) // 2))
     return kernels.active().normal(*at, n, wide).reshape(shape).astype(dtype, copy=False)
 
 
 def integers(low: int, high: int, shape: tuple[int, ...], generator: Generator | None = None) -> np.ndarray:
     """Array of int64, uniform in [low, high): 64 random bits modulo the width (bias below width / 2**64)."""
     n = _count(shape)
-    words = kernels.active().philox(*(generator or default_generator).take(2 * n), 2 * n).astype(np.uint64)
+    words = kernels.active().philox(*_of(generator).take(2 * n), 2 * n).astype(np.uint64)
     bits = words[::2] << np.uint64(32) | words[1::2]
     return (low + (bits % np.uint64(high - low)).astype(np.int64)).reshape(shape)
 
 
 def permutation(n: int, generator: Generator | None = None) -> np.ndarray:
     """0 ... n-1 in random order (int64): the order that sorts n random 64-bit keys."""
-    words = kernels.active().philox(*(generator or default_generator).take(2 * n), 2 * n).astype(np.uint64)
+    words = kernels.active().philox(*_of(generator).take(2 * n), 2 * n).astype(np.uint64)
     return np.argsort(words[::2] << np.uint64(32) | words[1::2], kind="stable").astype(np.int64)

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import itertools
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from operator import attrgetter
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import numpy as np
 from numpy import ndarray
@@ -72,18 +72,41 @@ def set_recording(on: bool) -> bool:
 
 
 class Storage:
-    """What tensors that share memory have in common: when it was last written, and who they are."""
+    """What tensors that share memory have in common: when it was last written, and which of them are views."""
 
-    __slots__ = ("written", "sharers")
+    __slots__ = ("written", "known", "many")
 
     def __init__(self) -> None:
         self.written = 0
-        self.sharers: list[weakref.ref[Tensor]] = []
+        self.known: list[ref[Tensor]] = []
+        self.many = 64  # when there are more, the dead ones are forgotten
 
-    def others(self, tensor: Tensor) -> list[Tensor]:
-        """The living tensors, besides this one, that share the memory."""
-        self.sharers = [r for r in self.sharers if r() is not None]
-        return [t for r in self.sharers if (t := r()) is not None and t is not tensor]
+    def views(self) -> list[Tensor]:
+        """The living views; the dead ones are forgotten."""
+        living = [t for r in self.known if (t := r()) is not None]
+        if len(living) < len(self.known):
+            self.known = [r for r in self.known if r() is not None]
+        return living
+
+
+class View:
+    """A view's storage: its base's, and the base itself, whose place on the tape a write through the view changes.
+
+    base is None where recording was off when the view was made: nobody could tell the base of such a write.
+    """
+
+    __slots__ = ("root", "base")
+
+    def __init__(self, root: Storage, base: Tensor | None) -> None:
+        self.root, self.base = root, base
+
+    @property
+    def written(self) -> int:
+        return self.root.written
+
+    @written.setter
+    def written(self, stamp: int) -> None:
+        self.root.written = stamp
 
 
 class Extra:
@@ -280,24 +303,34 @@ def view(array: Any, base: Tensor, derivative: Callable[[Tensor], Tensor]) -> Te
     """As `record`, for an operation whose value shares the memory of its input."""
     y = record(array, base, derivative)
     if mode.sharing:
-        share(y, base)
+        root: Any = base.storage
+        whole: Tensor | None = base
+        if root is None:
+            root = base.storage = Storage()
+        elif root.__class__ is View:  # a view of a view is a view of the same base
+            root, whole = root.root, root.base
+        y.storage = seen = _new(View)  # without a call of __init__, as above
+        seen.root = root
+        if whole is None or (paused and not mode.recording):
+            seen.base = None
+        else:
+            seen.base = whole
+            root.known.append(ref(y))
+            if len(root.known) > root.many:
+                root.many = 64 + 2 * len(root.views())
     return y
 
 
-def share(y: Tensor, base: Tensor) -> None:
-    """Let y and base know that they share memory, so that a write to one is seen by the other's derivatives."""
-    if base.storage is None:
-        base.storage = Storage()
-    y.storage = base.storage
-    sharers = y.storage.sharers
-    for known in sharers:
-        if known() is base:
-            break
-    else:
-        sharers.append(weakref.ref(base))
-    sharers.append(weakref.ref(y))
-    if len(sharers) > 64:
-        y.storage.others(y)  # forgets the dead ones
+def root_of(x: Tensor) -> Storage:
+    """What x has in common with every tensor that shares its memory."""
+    if x.storage is None:
+        x.storage = Storage()
+    return x.storage.root if isinstance(x.storage, View) else x.storage
+
+
+def share(y: Tensor, x: Tensor) -> None:
+    """Let y, off the tape, look at x's memory: a write to one is seen by the other's derivatives."""
+    y.storage = root_of(x)
 
 
 # -------------------------------------------------------------------------------------------------- walk
@@ -443,7 +476,7 @@ def _identity(x: Tensor) -> Tensor:
     return record(x.array, x, lambda G: G) if x.node is not None else x
 
 
-def _unchanged(node: Node, storage: Storage) -> None:
+def _unchanged(node: Node, storage: Storage | View) -> None:
     if storage.written > node.stamp:
         raise RuntimeError(
             f"backward: a tensor that the derivative of {node.name} needs was changed in place after {node.name} "

@@ -253,7 +253,7 @@ REDUCTIONS = [
     row(
         "norm", lambda x, p=2, dim=None, keepdim=False: specs.p_norm(x, p, dim, keepdim),
         *DIMS, V("ij", p=1, dim=0), V("ij", p=3, dim=1), V("ij", p="fro"), V("ij", p=math.inf, formula=False), least=SOME,
-        names=lambda arrays, options, outputs, k: {"p": 2} if options.get("p") == "fro" else {},
+        names=lambda arrays, options, outputs, k: {"p": 2} if options.get("p", "fro") == "fro" else {},
     ),
     row(
         "vector_norm", lambda x, ord=2, dim=None, keepdim=False: specs.p_norm(x, ord, dim, keepdim),
@@ -279,6 +279,11 @@ LINALG = [
     row(
         "addmm", lambda x, a, b, beta=1, alpha=1: beta * x + alpha * (a @ b),
         ("ik", "ij", "jk"), V("k", "ij", "jk", beta=0.5, alpha=-2.0, formula=False),
+    ),
+    row(
+        "einsum", lambda *operands, equation: np.einsum(equation, *operands), V("ij", "jk", equation="ij,jk->ik"), V("nij", "njk", equation="nij,njk->nki"),
+        V("ij", "j", "ik", equation="ij,j,ik"), V("ijk", equation="ijk->ki"), V("5j5", equation="iji->ij"), V("nij", "njk", equation="...ij,...jk"),
+        V("i1", "ij", "", equation="ij,ij,->j", formula=False), dims=(),
     ),
     row("linear", specs.linear, ("ij", "kj", "k"), ("ij", "kj"), ("nij", "kj", "k"), ("j", "kj", "k")),
 ]  # fmt: skip
@@ -324,6 +329,20 @@ CONVOLUTION = [
         V("nchw", kernel_size=3, stride=3, padding=1, ceil_mode=True), V("nchw", kernel_size=2, padding=1, divisor_override=3, formula=False),
         least=POOLED, names=pool_names,
     ),
+    row(
+        "adaptive_avg_pool2d", specs.adaptive_avg_pool2d, V("nchw", output_size=(3, 2)), V("nc76", output_size=(5, 6)),
+        V("nc64", output_size=2), V("nchw", output_size=(None, 5), formula=False), V("chw", output_size=3, formula=False), least=POOLED,
+    ),
+    row(
+        "conv_transpose2d", specs.conv_transpose2d, ("no45", "ocrs", "c"), V("no45", "ocrs", stride=(2, 1), padding=(1, 0), output_padding=(1, 0)),
+        V("n444", "4332", "6", stride=2, padding=1, groups=2, dilation=(1, 2)), V("n434", "4322", stride=1, dilation=2, output_padding=(1, 0)),
+        V("445", "4332", "3", stride=3, formula=False), least=IMAGE | dict.fromkeys("oc", 1),
+    ),
+    row(
+        "unfold", specs.unfold, V("nchw", kernel_size=2), V("nc76", kernel_size=(3, 2), dilation=(1, 2), padding=(1, 0), stride=(2, 1)),
+        V("ch5", kernel_size=(1, 3), formula=False), least=POOLED,
+    ),
+    row("pixel_shuffle", specs.pixel_shuffle, V("n834", upscale_factor=2), V("943", upscale_factor=3), V("ncijk", upscale_factor=1), dims=()),
     row("avg_pool1d", specs.as_image(specs.avg_pool2d), V("nch", kernel_size=2), V("nch", kernel_size=3, stride=2, padding=1), least=POOLED, names=pool_names),
 ]  # fmt: skip
 
@@ -333,7 +352,7 @@ CONVOLUTION = [
 def piece_names(arrays: Sequence[np.ndarray], options: Mapping[str, Any], outputs: Any, k: int) -> dict[str, Any]:
     """Where the k-th piece starts."""
     n = arrays[0].shape[options.get("dim", 0)]
-    size = options.get("split_size") or -(-n // options["chunks"])
+    size = options.get("split_size_or_sections") or -(-n // options["chunks"])
     return {"k": k, "start_k": sum(size[:k]) if isinstance(size, (tuple, list)) else k * size}
 
 
@@ -356,13 +375,13 @@ SHAPE = [
     row("t", np.transpose, "ij", V("i", formula=False)),
     row("squeeze", lambda x, dim=None: x.squeeze(dim), V("3141"), V("i1j1", dim=1), V("i1j1", dim=(1, -1)), dims=()),
     row("unsqueeze", lambda x, dim: np.expand_dims(x, dim), V("ij", dim=1), V("ij", dim=-1), V("", dim=0), dims=()),
-    row("broadcast_to", np.broadcast_to, V("31", shape=(2, 3, 4)), V("", shape=(2,))),
+    row("broadcast_to", lambda x, size: np.broadcast_to(x, size), V("31", size=(2, 3, 4)), V("", size=(2,))),
     row("expand", lambda x, sizes: np.broadcast_to(x, [3 if size == -1 else size for size in sizes]), V("31", sizes=(2, -1, 4))),
     row("repeat", lambda x, sizes: np.tile(x, sizes), V("ij", sizes=(2, 3)), V("ij", sizes=(2, 1, 3))),
     row("cat", lambda *tensors, dim=0: np.concatenate(tensors, dim), V("ij", "kj", "1j"), V("ij", "ik", dim=-1), V("ij"), dims=(), names=joined),
     row("stack", lambda *tensors, dim=0: np.stack(tensors, dim), V("ij", "ij"), V("ij", "ij", "ij", dim=-1), dims=()),
     row("narrow", lambda x, dim, start, length: np.take(x, range(start, start + length), dim), V("i5j", dim=1, start=1, length=3)),
-    row("split", specs.pieces, V("4j", split_size=2), V("j6", split_size=(1, 3, 2), dim=-1), names=piece_names),
+    row("split", specs.pieces, V("4j", split_size_or_sections=2), V("j6", split_size_or_sections=(1, 3, 2), dim=-1), names=piece_names),
     row("chunk", lambda x, chunks, dim=0: np.array_split(x, [3, 6], dim), V("7j", chunks=3), V("i8", chunks=3, dim=1), names=piece_names),
     row("unbind", lambda x, dim=0: list(np.moveaxis(x, dim, 0)), V("3j"), V("i2j", dim=1), names=lambda arrays, options, outputs, k: {"k": k}),
     row("flip", lambda x, dims: np.flip(x, dims), V("ijk", dims=(0, 2)), V("i", dims=(-1,)), dims=("dims",)),
@@ -431,6 +450,15 @@ NORMAL = [
         only=(0, 3, 4), least={"n": 2, "c": 1, "h": 1, "w": 1},
     ),
     row(
+        "group_norm", specs.group_norm, V("n6h", num_groups=3), V("n6hw", "6", "6", num_groups=2), V("i4", "4", "4", num_groups=1, eps=1e-3),
+        V("n4", num_groups=2), least={"n": 1, "i": 1, "h": 1, "w": 1},
+    ),
+    row("normalize", specs.normalize, V("ij"), V("ijk", p=1.0, dim=-1), V("ijk", p=3.0), V("i", dim=0, eps=2.5), least=SOME),
+    row(
+        "cosine_similarity", specs.cosine, ("ij", "ij"), V("ijk", "ijk", dim=-1), V("i", "i", dim=0, eps=2.5), V("ijk", "i1k", dim=2, formula=False),
+        V("ij", "j", formula=False), least=SOME,
+    ),
+    row(
         "dropout", lambda x, p, generator: x * specs.kept(x.shape, p) / (1 - p), V("ijk", p=0.3, generator=Seeded()), V("i", p=0.0, generator=Seeded()),
         names=lambda arrays, options, outputs, k: {"MASK": specs.kept(arrays[0].shape, options["p"])},
     ),
@@ -439,6 +467,13 @@ NORMAL = [
         names=lambda arrays, options, outputs, k: {"MASK": specs.kept(arrays[0].shape[:2], options["p"])},
     ),
 ]  # fmt: skip
+
+# --------------------------------------------------------------------------------------------- recurrent networks
+
+RECURRENT = [
+    row("lstm_step", specs.lstm_step, ("n4j", "n4j", "nj")),
+    row("gru_step", specs.gru_step, ("n3j", "n3j", "nj")),
+]
 
 # --------------------------------------------------------------------------------------------------- losses
 
@@ -457,9 +492,9 @@ CLASSES = [
     V("c", index("", "c"), formula=False),
 ]
 LOSSES = [
-    loss("mse_loss", specs.reduced(lambda x, t: (x - t) ** 2), V("ij", "ij"), least=SOME),
-    loss("l1_loss", specs.reduced(lambda x, t: np.abs(x - t)), V("ij", "ij"), least=SOME),
-    loss("huber_loss", specs.reduced(specs.huber), V("ij", "ij"), V("i", "i", delta=0.5), least=SOME),
+    loss("mse_loss", specs.weighed(lambda x, t: (x - t) ** 2), V("ij", "ij"), V("ij", "ij", positive("ij")), least=SOME, only=(0, 1)),
+    loss("l1_loss", specs.weighed(lambda x, t: np.abs(x - t)), V("ij", "ij"), V("ij", "ij", positive("ij")), least=SOME, only=(0, 1)),
+    loss("huber_loss", specs.weighed(specs.huber), V("ij", "ij"), V("i", "i", delta=0.5), V("ij", "ij", positive("ij"), delta=0.7), least=SOME, only=(0, 1)),
     loss(
         "smooth_l1_loss", specs.reduced(lambda x, t, beta=1.0: specs.huber(x, t, beta) / beta), V("ij", "ij"), V("i", "i", beta=0.4),
         least=SOME,
@@ -485,4 +520,4 @@ LOSSES = [
     ),
 ]  # fmt: skip
 
-TABLE = [*ELEMENTWISE, *REDUCTIONS, *LINALG, *CONVOLUTION, *SHAPE, *NORMAL, *LOSSES]
+TABLE = [*ELEMENTWISE, *REDUCTIONS, *LINALG, *CONVOLUTION, *SHAPE, *NORMAL, *RECURRENT, *LOSSES]

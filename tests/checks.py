@@ -29,6 +29,8 @@ def call(row: Row, variant: V, tensors: Sequence[Any]) -> list[minidl.Tensor]:
     star = [p.name for p in parameters if p.kind is p.VAR_POSITIONAL and p.name in options]
     if next(iter(parameters)).name == "tensors":
         result = function(list(tensors), **options)
+    elif function.__name__ == "einsum":
+        result = function(options.pop("equation"), *tensors)
     elif star:
         result = function(*tensors, *options.pop(star[0]), **options)
     else:
@@ -39,6 +41,23 @@ def call(row: Row, variant: V, tensors: Sequence[Any]) -> list[minidl.Tensor]:
 def free(function: Callable[..., Any], options: Any) -> list[str]:
     """The parameters that tensors fill: in order, without those that the options give."""
     return [p for p in inspect.signature(function).parameters if p not in options]
+
+
+SECOND = {"other", "exponent", "mat2", "vec", "vec2", "tensor"}  # PyTorch's names of the second of two inputs
+
+
+def letters(function: Callable[..., Any], options: Any) -> list[str]:
+    """What formulas call those parameters: X the only input, A and B one of two, all others by their name."""
+    parameters = inspect.signature(function).parameters.values()
+    first, *others = (p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+    known = {first: "X"} if first in ("input", "tensor") else {}
+    if SECOND & set(others):
+        known = {"input": "A", **dict.fromkeys(SECOND, "B")}
+    if "mat1" in others:
+        known = {"input": "X", "mat1": "A", "mat2": "B"}
+    if "INPUT" in (inspect.getdoc(function) or ""):
+        known = {}
+    return [known.get(name, name.upper()) for name in free(function, options)]
 
 
 def draw(variant: V, sizes: dict[str, int], seed: int = 0) -> list[np.ndarray]:
@@ -181,10 +200,10 @@ def names_of(
     known |= variant.options
     absent = {"weight": 1.0, "pos_weight": 1.0, "bias": 0.0}  # a number stands for an array of it
     known |= {name.upper(): value for name, value in absent.items() if name in parameters}
-    if next(iter(parameters)) == "tensors":
-        known["TENSORS"] = list(arrays)
+    if (several := next(p for p in parameters if p not in variant.options)) in ("tensors", "operands"):
+        known[several.upper()] = list(arrays)
     else:
-        known |= {name.upper(): array for name, array in zip(free(function, variant.options), arrays, strict=False)}
+        known |= dict(zip(letters(function, variant.options), arrays, strict=False))
         known |= {name.upper(): value for name, value in variant.options.items() if name == "value"}
     return known | (row.names(arrays, variant.options, outputs, k) if row.names else {})
 
@@ -221,7 +240,7 @@ def check_formulas(row: Row, variant: V, arrays: Sequence[np.ndarray], lines: Se
     results = [y.detach().numpy() for y in call(row, variant, tensors)]
     G = weights(call(row, variant, tensors))
     arrange = last(row, variant, arrays[0].ndim, bool(variant.options.get("keepdim", False)))
-    inputs = [name.upper() for name in free(row.function(), variant.options)]
+    inputs = letters(row.function(), variant.options)
     grads = gradients(row, variant, arrays) if any(x.requires_grad for x in tensors) else {}
     renamed = row.called(arrays)
     compared: set[str] = set()
@@ -236,7 +255,7 @@ def check_formulas(row: Row, variant: V, arrays: Sequence[np.ndarray], lines: Se
         }
         known["G"] = arrange(G[place], True)
         wanted = dict.fromkeys((renamed.get("Y", "Y"), "Y_k"), arrange(results[place], True))
-        if inputs[0] == "TENSORS":
+        if inputs[0] in ("TENSORS", "OPERANDS"):
             wanted |= {"∂L/∂X_k": grads[k]} if "X_k" in counted else {}
         else:
             wanted |= {f"∂L/∂{renamed.get(inputs[i], inputs[i])}": arrange(g) for i, g in grads.items()}

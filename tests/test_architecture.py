@@ -15,11 +15,11 @@ import minidl
 
 ROOT = Path(minidl.__file__).parent
 LAYERS = [  # from the bottom up: a module imports from its own layer or from those below
-    {"_dtypes", "_native", "_batch", "_matmul"},  # names and compiled code
+    {"_dtypes", "_size", "_native", "_batch", "_matmul"},  # names and compiled code
     {"kernels"},
     {"tape", "random"},
     {"ops"},
-    {"_printing", "_tensor"},
+    {"_printing", "_device", "_inplace", "_operators", "_tensor"},
     {"autograd", "_creation"},
     {"explain", "linalg", "cuda", "losses", "penalties", "nn", "optim", "data", "utils", "serialization", "models"},
     {"train", "deploy", "bench"},

@@ -147,7 +147,7 @@ def test_an_idx_folder_and_pictures(capsys: pytest.CaptureFixture[str]) -> None:
     (["--learning-rate=3"], "there is no option '--learning-rate'"),
     (["digits"], "there is no argument 'digits'"),
     (["--model", "mpl"], "'mpl' is unknown; did you mean 'mlp'?"),
-    (["--model", "transformer-xl"], "expected linear, mlp, cnn or lenet5"),
+    (["--model", "transformer-xl"], "expected linear, mlp, cnn, lenet5, resnet or gpt"),
     (["--lr", "0"], "--lr: got '0', expected a number above 0"),
     (["--lr", "-1"], "--lr: got '-1', expected a number above 0"),
     (["--lr", "fast"], "--lr: got 'fast'"),
@@ -187,7 +187,7 @@ def test_wrong_options(capsys: pytest.CaptureFixture[str], arguments: list[str],
 
 def test_wrong_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean 'train'?" in fails(capsys, "trian")
-    assert "expected train, eval, predict, bench, cuda-profile or doctor" in fails(capsys, "xyzzy")
+    assert "expected train, eval, predict, sample, bench, cuda-profile, formulas or doctor" in fails(capsys, "xyzzy")
     assert "RUN" in fails(capsys, "eval")
     assert "IMAGE-OR-CSV" in fails(capsys, "predict", "r")
     with pytest.raises(SystemExit) as caught:

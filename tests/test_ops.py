@@ -18,8 +18,8 @@ from checks import (
     check_value,
     described,
     draw,
-    free,
     gradients,
+    letters,
     loss_of,
     same,
     tensors_of,
@@ -69,8 +69,8 @@ def test_every_operation_states_its_formula(row: Row) -> None:
         inputs = row.variants[0].inputs
         renamed = row.called([np.zeros(one.shape(SIZES)) for one in inputs])
         stated = {target.removeprefix("∂L/∂").removesuffix(".flat") for target in targets if target.startswith("∂L/∂")}
-        names = [name.upper() for name in free(row.function(), row.variants[0].options)]
-        names = names[:1] if names[0] == "TENSORS" else names
+        names = letters(row.function(), row.variants[0].options)
+        names = names[:1] if names[0] in ("TENSORS", "OPERANDS") else names
         for place, (name, one) in enumerate(zip(names, inputs, strict=False)):
             if one.kind == "real" and (row.only is None or place in row.only):
                 name = "X_k" if name == "TENSORS" else renamed.get(name, name)

@@ -41,7 +41,7 @@ METHODS = """
 REFLECTED = "__radd__ __rsub__ __rmul__ __rmod__ __rpow__ __rand__ __ror__ __rxor__".split()
 RANDOM = {
     **{n: getattr(minidl, n) for n in "empty empty_like rand_like randn randn_like".split()},
-    **{n: getattr(minidl, n) for n in "randint multinomial bernoulli".split()},
+    **{n: getattr(minidl, n) for n in "randint randint_like multinomial bernoulli".split()},
     **{f"nn.functional.{n}": getattr(F, n) for n in ("dropout", "dropout2d")},
     "normal": minidl.normal,
 }
@@ -69,7 +69,8 @@ PEERS: dict[str, Callable[..., Any]] = {
     **{f"nn.functional.{name}": getattr(F, name) for name in FUNCTIONAL},
     **{name: method(name) for name in METHODS},
     **{name: getattr(Tensor, name) for name in REFLECTED},
-    "linalg.vector_norm": ops.vector_norm,
+    "linalg.vector_norm": minidl.linalg.vector_norm,
+    "einsum": lambda tensors, equation: minidl.einsum(equation, *tensors),  # in the order of PyTorch's samples
     "where": lambda x, condition, other: minidl.where(condition, x, other),  # in the order of PyTorch's samples
     "nn.functional.embedding": lambda weight, x, **options: F.embedding(x, weight, **options),
     "nn.functional.scaled_dot_product_attention": lambda *tensors, dropout_p=0.0, **options: (
@@ -182,6 +183,52 @@ def test_methods(peers: Any, name: str) -> None:
                 second=False,
             )
             assert not wrong, "\n".join(wrong[:8])
+
+
+def by_name(peers: Any, name: str, function: Any, sample: Any) -> list[str]:
+    """PyTorch's names for a sample's positional arguments: the first form that PyTorch itself accepts."""
+    values = (sample.input, *sample.args)
+    schemas = peers.torch._C._jit_get_schemas_for_operator(f"aten::{name.rpartition('.')[2]}")
+    known = [["input" if a.name == "self" else a.name for a in schema.arguments] for schema in schemas]
+    if inspect.isfunction(function):
+        known.append(list(inspect.signature(function).parameters))
+    for names in (form[: len(values)] for form in [*known, ["input"]]):
+        try:
+            function(**dict(zip(names, values, strict=True)), **sample.kwargs)
+        except (TypeError, ValueError, RuntimeError, IndexError):
+            continue
+        return names
+    return []
+
+
+KEYWORDS = [*FUNCTIONS, *(f"nn.functional.{name}" for name in FUNCTIONAL)]
+
+
+@pytest.mark.parametrize("name", KEYWORDS)
+def test_keywords(peers: Any, name: str) -> None:
+    """Every argument by PyTorch's name: exp(input=x), add(input=a, other=b)."""
+    function = peers.torch
+    for part in name.split("."):
+        function = getattr(function, part, None)
+    tried = 0
+    for entry in peers.entries(name) if function is not None else ():
+        whole = peers.torch.float64 not in entry.supported_dtypes("cpu")
+        for sample in peers.samples(entry, peers.torch.int64 if whole else peers.torch.float64, 12):
+            if not (names := by_name(peers, name, function, sample)):
+                continue
+            tried += 1
+            only = 1 if name in TIES else None
+            difference = peers.fails(
+                entry,
+                lambda x, *a, names=names, **o: function(**dict(zip(names, (x, *a), strict=True)), **o),
+                lambda x, *a, names=names, **o: PEERS[name](**dict(zip(names, (x, *a), strict=True)), **o),
+                [sample],
+                REFUSED.get(name),
+                second=False,
+                only=only,
+            )
+            assert not difference, f"{names}: {difference[0]}"
+    assert tried, f"no sample of {name} could be called by keywords"
 
 
 @pytest.mark.parametrize("name", [n for n in PEERS if not n.startswith("__r")])  # Python never calls those so

@@ -1,4 +1,4 @@
-"""The command line: minidl train | eval | predict | bench | cuda-profile | doctor.
+"""The command line: minidl train | eval | predict | sample | bench | cuda-profile | formulas | doctor.
 
 Whatever goes wrong ends in one sentence on standard error and an exit code: 2 for bad input, 1 for a failure, 130 after
 Ctrl-C. With MINIDL_TRACEBACK=1 in the environment the traceback is shown as well.
@@ -64,9 +64,13 @@ def dispatch(arguments: Sequence[str]) -> int:
         from minidl.cli.profiling import run_profile
 
         return run_profile(options)
+    if command == "formulas":
+        from minidl.cli.formulas import run_formulas
+
+        return run_formulas(options)
     if command is None:
-        commands = "train, eval, predict, bench, cuda-profile, doctor"
-        raise UsageError(f"minidl: which command? One of {commands}; see minidl --help")
+        known = "train, eval, predict, sample, bench, cuda-profile, formulas, doctor"
+        raise UsageError(f"minidl: which command? One of {known}; see minidl --help")
     from minidl.cli.machine import set_machine
 
     set_machine(options)
@@ -74,6 +78,10 @@ def dispatch(arguments: Sequence[str]) -> int:
         from minidl.cli.training import run_training
 
         return run_training(options)
+    if command == "sample":
+        from minidl.cli.sampling import run_sampling
+
+        return run_sampling(options)
     from minidl.cli.answering import run_evaluation, run_prediction
 
     return run_evaluation(options) if command == "eval" else run_prediction(options)

@@ -55,6 +55,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "zeros_like": np.zeros_like, "add_at": _add_at, "put": _put, "extract": _extract, "argwhere": np.argwhere,
     "concatenate": np.concatenate, "stack": np.stack, "tile": lambda x, sizes: np.tile(x, tuple(sizes)),
     "narrow": lambda x, dim, start, length: np.take(x, np.arange(start, start + length), dim),
+    "einsum": lambda equation, operands: np.einsum(equation, *operands),
     "inverse": lambda dims: tuple(np.argsort(np.asarray(dims) % max(len(dims), 1)).tolist()),
 }  # fmt: skip
 CONSTANTS = {"π": math.pi, "pi": math.pi, "inf": math.inf, "True": True, "False": False, "None": None}

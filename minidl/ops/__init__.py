@@ -1,62 +1,56 @@
-"""Every differentiable operation, one file a family: formula, value and derivatives of each on one screen."""
+"""Every differentiable operation, one file a family: formula, value and derivatives of each on one screen.
 
+Parameters have PyTorch's names, so that exp(input=x) and add(input=a, other=b) are what they are there. Formulas speak of
+the one input as X and of two as A and B, and the first line of the code says so: a, b = operands(input, other, "add").
+"""
+
+from .activation import elu, gelu, hardtanh, leaky_relu, logsigmoid, relu, silu, softplus
+from .arithmetic import add, div, floor_divide, mul, pow, remainder, sub
 from .attention import scaled_dot_product_attention
-from .conv import conv1d, conv2d, conv2d_input, conv2d_weight
-from .elementwise import (
-    abs,
-    add,
+from .compare import (
     bitwise_and,
     bitwise_not,
     bitwise_or,
     bitwise_xor,
-    ceil,
-    clamp,
-    cos,
-    div,
-    elu,
     eq,
-    erf,
-    exp,
-    expm1,
-    floor,
-    floor_divide,
     ge,
-    gelu,
     gt,
-    hardtanh,
     isfinite,
     isinf,
     isnan,
     le,
-    leaky_relu,
-    log,
-    log1p,
-    log2,
     logical_and,
     logical_not,
     logical_or,
     logical_xor,
-    logsigmoid,
     lt,
+    ne,
+)
+from .conv import conv1d, conv2d, conv2d_input, conv2d_weight, conv_transpose2d, pixel_shuffle, unfold
+from .einsum import einsum
+from .elementwise import (
+    abs,
+    ceil,
+    clamp,
+    cos,
+    erf,
+    exp,
+    expm1,
+    floor,
+    log,
+    log1p,
+    log2,
     maximum,
     minimum,
-    mul,
-    ne,
     neg,
-    pow,
     reciprocal,
-    relu,
-    remainder,
     round,
     rsqrt,
     sigmoid,
     sign,
-    silu,
     sin,
-    softplus,
     sqrt,
     square,
-    sub,
     tanh,
     where,
 )
@@ -78,8 +72,9 @@ from .index import (
 )
 from .linalg import addmm, bmm, dot, linear, matmul, mm, mv, outer
 from .noise import dropout, dropout2d
-from .normalize import batch_norm, layer_norm, rms_norm
-from .pool import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
+from .normalize import batch_norm, cosine_similarity, group_norm, layer_norm, normalize, rms_norm
+from .pool import adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
+from .recurrent import gru_step, lstm_step
 from .reduce import (
     all,
     amax,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -84,18 +85,58 @@ def _operand(value: Any, other: Any, name: str) -> Tensor:
 
 def dim_of(dim: Any, ndim: int, name: str) -> int:
     """One dimension, counted from the front: TypeError, IndexError in PyTorch's cases."""
-    try:
-        i = operator.index(dim)
-    except TypeError:
-        raise TypeError(f"{name}: dim must be an integer, got {type(dim).__name__}") from None
+    i = dim if dim.__class__ is int else whole(dim, name, "dim")
     n = max(ndim, 1)  # a 0-d tensor takes dim 0 and -1
     if not -n <= i < n:
         raise IndexError(f"{name}: dim {i} is out of range for {ndim} dimensions; use {-n} to {n - 1}")
     return i % n
 
 
-def dims_of(dim: Dims, ndim: int, name: str) -> tuple[int, ...]:
+def whole(value: Any, name: str, what: str) -> int:
+    """A whole number: an int or what counts as one, but no bool."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: {what} must be an integer, got {_named(value)}") from None
+
+
+def flag(value: Any, name: str, what: str) -> bool:
+    """True or False, and nothing that only counts as such."""
+    if value is not True and value is not False:
+        raise TypeError(f"{name}: {what} must be True or False, got {_named(value)}")
+    return value
+
+
+def number(value: Any, name: str, what: str) -> Any:
+    """A Python number, from one or from a tensor of 0 dimensions."""
+    if isinstance(value, tape._TensorClass) and value.array.ndim == 0:
+        return value.item()
+    if not isinstance(value, _SCALARS):
+        raise TypeError(f"{name}: {what} must be a number, got {_named(value)}")
+    return value
+
+
+def element(value: Any, dtype: Any, name: str, what: str) -> np.ndarray:
+    """A number as an array of 0 dimensions; ValueError where the dtype has nothing like it (NaN as an integer)."""
+    value = number(value, name, what)
+    if dtype.kind in "iu":
+        most = int(np.iinfo(dtype).max)
+        if not math.isfinite(value) or not -most - 1 <= value <= most:
+            raise ValueError(f"{name}: {what} {value} does not fit into {dtype.name}; use another dtype")
+    return np.asarray(value).astype(dtype)  # uint8 has 253 for -3, as PyTorch's
+
+
+def _named(value: Any) -> str:
+    """A value as errors show it: itself where it is short, else its type."""
+    return repr(value) if isinstance(value, (int, float, str, np.bool_)) else type(value).__name__
+
+
+def dims_of(dim: Dims, ndim: int, name: str, keepdim: bool = False) -> tuple[int, ...]:
     """The dimensions to reduce, counted from the front; None or () is all of them."""
+    if keepdim is not True and keepdim is not False:
+        flag(keepdim, name, "keepdim")
     if dim is None:
         return tuple(range(ndim))
     if isinstance(dim, (tuple, list)):
@@ -113,10 +154,7 @@ def sizes_of(sizes: tuple[Any, ...], name: str) -> tuple[int, ...]:
     """f(2, 3) and f((2, 3)) mean the same."""
     if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
         sizes = tuple(sizes[0])
-    try:
-        return tuple(map(operator.index, sizes))
-    except TypeError:
-        raise TypeError(f"{name}: sizes must be integers, got {sizes}") from None
+    return tuple([n if n.__class__ is int else whole(n, name, "a size") for n in sizes])
 
 
 def pair(value: Any, name: str, what: str, least: int = 0) -> tuple[int, int]:
@@ -126,10 +164,7 @@ def pair(value: Any, name: str, what: str, least: int = 0) -> tuple[int, int]:
         both *= 2
     if len(both) != 2:
         raise ValueError(f"{name}: {what} must be an int or two, got {value!r}")
-    try:
-        i, j = (operator.index(v) for v in both)
-    except TypeError:
-        raise TypeError(f"{name}: {what} must be integers, got {value!r}") from None
+    i, j = (whole(v, name, what) for v in both)
     if min(i, j) < least:
         raise ValueError(f"{name}: {what} must be at least {least}, got {value!r}")
     return i, j
@@ -153,11 +188,23 @@ def broadcast(name: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
         ) from None
 
 
+def sequence(value: Any, name: str, what: str) -> tuple[Any, ...]:
+    """A tuple or a list, as a tuple."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{name}: {what} must be a tuple or a list of integers, got {_named(value)}")
+    return tuple(value)
+
+
+def real(x: Any, name: str) -> Tensor:
+    """x, if it is a floating-point tensor."""
+    if tensor_of(x, name).array.dtype.kind in "iub":
+        raise TypeError(f"{name}: needs a floating-point tensor, got {x.array.dtype.name}; convert with .float()")
+    return x
+
+
 def cast(x: Tensor, dtype: Any) -> Tensor:
     """x in another dtype, x itself where it has it already."""
     return x if dtype is None else x.to(as_dtype(dtype))
-
-
 
 
 def promote_all(tensors: Any, name: str) -> list[Tensor]:

@@ -81,7 +81,7 @@ def scaled_dot_product_attention(
             G, query.array, key.array, value.array, Y, lse, m, bool(is_causal), float(scale)
         )
 
-    return record_fused(Y, (query, key, value), gradients, composition, result=True)
+    return record_fused(Y, (query, key, value), gradients, composition, (query, key, value, mask), True)
 
 
 def _plain(

@@ -11,7 +11,7 @@ from .. import tape
 from .._dtypes import int64
 from ..kernels import kernel
 from ..tape import record, view, wrap
-from ._common import broadcast, constant, dim_of, integers, sizes_of, tensor_of
+from ._common import broadcast, constant, dim_of, flag, integers, sequence, sizes_of, tensor_of, whole
 from .elementwise import where
 from .shape import _pad, broadcast_to, reshape
 
@@ -34,9 +34,15 @@ def _index_of(index: Any, name: str) -> tuple[Any, bool]:
     for part in parts:
         if hasattr(part, "array"):
             part = part.array
+            if part.dtype == np.uint8:  # which once stood for bool
+                part = part.astype(np.bool_)
         if isinstance(part, (list, np.ndarray)):
-            part = np.asarray(part)
-            if part.dtype == np.uint8 or part.dtype.kind == "f" and part.size == 0:
+            given = part
+            try:
+                part = np.asarray([p.array if hasattr(p, "array") else p for p in part] if isinstance(part, list) else part)
+            except ValueError:
+                raise TypeError(f"{name}: the list holds neither numbers nor bools of one shape") from None
+            if isinstance(given, list) and part.size == 0:
                 part = part.astype(int64)
             if part.dtype.kind not in "iub":
                 raise TypeError(f"{name}: index arrays hold integers or bools, got {part.dtype.name}")
@@ -51,7 +57,7 @@ def _index_of(index: Any, name: str) -> tuple[Any, bool]:
     return tuple(found), basic
 
 
-def getitem(x: Tensor, index: Any) -> Tensor:
+def getitem(input: Tensor, index: Any) -> Tensor:
     """Y = X[index]
 
     ∂L/∂X = add_at(zeros_like(X), index, G)
@@ -59,7 +65,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     NumPy's rules: integers, slices, None and `...` give a view; index arrays and masks give a copy, and an element
     that is taken twice gets both gradients.
     """
-    x = tensor_of(x, "getitem")
+    x = tensor_of(input, "getitem")
     at, basic = _index_of(index, "index")
     try:
         Y = x.array[at]
@@ -70,7 +76,14 @@ def getitem(x: Tensor, index: Any) -> Tensor:
         if Y.__class__ is not np.ndarray:
             Y = x.array[at + (Ellipsis,)]  # one element, as a 0-d view
         return view(Y, x, lambda G: _place(G, at, shape, True))
+    if x.node is not None:
+        at = _own(at)
     return record(Y, x, lambda G: _place(G, at, shape, False))
+
+
+def _own(index: Any) -> Any:
+    """The index with arrays of its own, which nobody changes before a derivative reads them."""
+    return tuple(part.copy() if isinstance(part, np.ndarray) else part for part in index)
 
 
 def _place(g: Tensor, at: Any, shape: tuple[int, ...], basic: bool) -> Tensor:
@@ -83,7 +96,7 @@ def _place(g: Tensor, at: Any, shape: tuple[int, ...], basic: bool) -> Tensor:
     return record(Y, g, lambda G: getitem(G, at))
 
 
-def index_put(x: Tensor, index: Any, value: Any) -> Tensor:
+def index_put(input: Tensor, index: Any, value: Any) -> Tensor:
     """Y = put(X, index, VALUE)
 
     ∂L/∂X = put(G, index, 0)
@@ -91,7 +104,7 @@ def index_put(x: Tensor, index: Any, value: Any) -> Tensor:
 
     X with VALUE at index: what `x[index] = value` records.
     """
-    x = tensor_of(x, "index_put")
+    x = tensor_of(input, "index_put")
     at, _ = _index_of(index, "index assignment")
     if not hasattr(value, "array"):
         value = constant(np.asarray(value, x.array.dtype))
@@ -104,6 +117,8 @@ def index_put(x: Tensor, index: Any, value: Any) -> Tensor:
         raise ValueError(
             f"index assignment: a value of shape {value.shape} does not fit the {Y[at].shape} that the index names"
         ) from None
+    if x.node is not None or value.node is not None:
+        at = _own(at)
     return record(Y, x, lambda G: index_put(G, at, 0.0), value, lambda G: getitem(G, at))
 
 
@@ -124,7 +139,7 @@ def _check_range(name: str, index: np.ndarray, size: int, axis: int) -> None:
         raise IndexError(f"{name}: index {bad} is out of range for size {size} of dimension {axis}")
 
 
-def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
+def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """Y[...,i] = X[...,INDEX[...,i]]
 
     ∂L/∂X[...,j] = Σ[i] (G[...,i] if INDEX[...,i] == j else 0)
@@ -132,9 +147,9 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
     index: int64, as many dimensions as x, nowhere larger than x but along dim.
     """
     if integers(index, "gather", "index").array.size == 0:  # nothing to look up, whatever the dimensions
-        dim_of(dim, tensor_of(x, "gather").array.ndim, "gather")
-        return getitem(reshape(x, -1), (np.zeros(index.array.shape, np.int64),))
-    x, axis, index = _gathered("gather", x, dim, index)
+        dim_of(dim, tensor_of(input, "gather").array.ndim, "gather")
+        return getitem(reshape(input, -1), (np.zeros(index.array.shape, np.int64),))
+    x, axis, index = _gathered("gather", input, dim, index)
     if x.array.ndim == 0 or index.array.ndim == 0:
         return reshape(gather(reshape(x, -1), 0, reshape(index, -1)), index.array.shape)
     for i, (n, size) in enumerate(zip(index.array.shape, x.array.shape, strict=True)):
@@ -153,7 +168,7 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
     return record(Y, x, derivative)
 
 
-def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """Y[...,j] = X[...,j] + Σ[i] (SRC[...,i] if INDEX[...,i] == j else 0)
 
     ∂L/∂X = G
@@ -161,7 +176,7 @@ def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 
     index: int64, as many dimensions as x and src, nowhere larger than src, nor than x but along dim.
     """
-    x, axis, index = _gathered("scatter_add", x, dim, index)
+    x, axis, index = _gathered("scatter_add", input, dim, index)
     src = tensor_of(src, "scatter_add")
     if src.array.dtype != x.array.dtype:
         raise TypeError(f"scatter_add: src is {src.array.dtype.name}, the tensor {x.array.dtype.name}; convert one")
@@ -186,14 +201,14 @@ def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     return record(Y, x, lambda G: G, src, lambda G: _place(gather(G, axis, index), at, shape, True))
 
 
-def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """Y[...,i] = X[...,INDICES[...,i]]
 
     As gather, but indices broadcast with x in the other dimensions; without dim both are flattened.
     """
-    x, indices = tensor_of(x, "take_along_dim"), integers(indices, "take_along_dim", "indices")
-    if (indices.array < 0).any():  # from the end; the smallest ones stay negative, and gather refuses them
-        n = x.array.size if dim is None else x.array.shape[dim_of(dim, x.array.ndim, "take_along_dim")]
+    x, indices = tensor_of(input, "take_along_dim"), integers(indices, "take_along_dim", "indices")
+    if dim is not None and (indices.array < 0).any():  # from the end; the smallest stay negative, and gather refuses them
+        n = x.array.shape[dim_of(dim, x.array.ndim, "take_along_dim")] if x.array.ndim else 1
         indices = constant(np.where(indices.array < 0, indices.array + n, indices.array))
     if dim is None:
         return gather(reshape(x, -1), 0, reshape(indices, -1))
@@ -211,12 +226,12 @@ def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor
     return gather(x, axis, broadcast_to(indices, both))
 
 
-def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """Y[...,i] = X[...,INDEX[i]]
 
     The slices of x along dim that index (1-D, int64) names. A copy.
     """
-    x = tensor_of(x, "index_select")
+    x = tensor_of(input, "index_select")
     index = integers(index, "index_select", "index")
     axis = dim_of(dim, x.array.ndim, "index_select")
     if x.array.ndim == 0:
@@ -228,26 +243,26 @@ def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
     return getitem(x, (slice(None),) * axis + (index.array.reshape(-1),))
 
 
-def masked_select(x: Tensor, mask: Tensor) -> Tensor:
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """Y = extract(MASK, X)
 
     The elements of x where mask is true, in order (1-D). mask: bool, broadcast with x.
     """
-    x, mask = tensor_of(x, "masked_select"), tensor_of(mask, "masked_select")
+    x, mask = tensor_of(input, "masked_select"), tensor_of(mask, "masked_select")
     if mask.array.dtype.kind != "b":
         raise TypeError(f"masked_select: mask must be bool, got {mask.array.dtype.name}")
     shape = broadcast("masked_select", x.array.shape, mask.array.shape)
     return getitem(broadcast_to(x, shape), (np.broadcast_to(mask.array, shape),))
 
 
-def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """Y = VALUE if MASK else X
 
     ∂L/∂X = where(MASK, 0, G)
 
     mask: bool, broadcast with x. value: a number or a tensor of 0 dimensions.
     """
-    x, mask = tensor_of(x, "masked_fill"), tensor_of(mask, "masked_fill")
+    x, mask = tensor_of(input, "masked_fill"), tensor_of(mask, "masked_fill")
     if mask.array.dtype.kind != "b":
         raise TypeError(f"masked_fill: mask must be bool, got {mask.array.dtype.name}")
     if hasattr(value, "array") and value.array.ndim:
@@ -267,19 +282,19 @@ def _of_dtype(value: Any, x: Tensor) -> Any:
     return constant(np.asarray(value).astype(x.array.dtype))
 
 
-def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Y = argwhere(X)
 
     The indices of the elements that are not 0, in order: int64 of shape (count, dimensions); as_tuple: one 1-D tensor a dimension instead.
     """
-    x = tensor_of(x, "nonzero")
+    x = tensor_of(input, "nonzero")
     if as_tuple:
         return tuple(wrap(i) for i in np.nonzero(np.atleast_1d(x.array)))
     return wrap(np.argwhere(x.array).astype(int64))
 
 
 def embedding(
-    x: Tensor,
+    input: Tensor,
     weight: Tensor,
     padding_idx: int | None = None,
     max_norm: float | None = None,
@@ -297,7 +312,7 @@ def embedding(
     """
     if sparse:
         raise ValueError("embedding: there are no sparse gradients here; use sparse=False")
-    x, weight = integers(x, "embedding", "x"), tensor_of(weight, "embedding")
+    x, weight = integers(input, "embedding", "x"), tensor_of(weight, "embedding")
     if weight.array.ndim != 2:
         raise ValueError(f"embedding: weight must have 2 dimensions (V, D), got shape {weight.array.shape}")
     V = weight.array.shape[0]
@@ -346,12 +361,12 @@ def _add_rows(g: Tensor, x: Tensor, rows: int, padding_idx: int | None) -> Tenso
     return record(Y, g, derivative)
 
 
-def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
+def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     """Y[...,c] = 1 if X[...] == c else 0
 
     int64 of shape (*x.shape, num_classes); -1: as many classes as the largest value needs.
     """
-    x = integers(x, "one_hot", "x")
+    x = integers(input, "one_hot", "x")
     if x.array.size == 0 and num_classes <= 0:
         raise ValueError("one_hot: give num_classes where the tensor is empty")
     if x.array.size and x.array.min() < 0:
@@ -364,12 +379,13 @@ def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
     return wrap((x.array[..., None] == np.arange(num_classes)).astype(int64))
 
 
-def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """Y[...,i] = X[...,INDICES[...,i]]
 
     (values, indices) along dim in rising (descending: falling) order; NaN counts as largest. Always stable.
     """
-    x = tensor_of(x, "sort")
+    x = tensor_of(input, "sort")
+    flag(descending, "sort", "descending"), flag(stable, "sort", "stable")
     axis = dim_of(dim, x.array.ndim, "sort")
     if x.array.ndim == 0:
         return ValuesAndIndices(x.clone(), constant(np.zeros((), int64)))
@@ -383,13 +399,16 @@ def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = Fals
     return ValuesAndIndices(gather(x, axis, index), index)
 
 
-def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """Y[...,i] = X[...,INDICES[...,i]]
 
     (values, indices) of the k largest (or smallest) elements along dim, in order.
     """
-    x = tensor_of(x, "topk")
-    axis = dim_of(dim, x.array.ndim, "topk")
+    x = tensor_of(input, "topk")
+    axis, k = dim_of(dim, x.array.ndim, "topk"), whole(k, "topk", "k")
+    flag(largest, "topk", "largest"), flag(sorted, "topk", "sorted")
+    if x.array.dtype.kind == "b":
+        raise TypeError("topk: does not work on bool tensors, which have no order; convert with .int()")
     n = x.array.shape[axis] if x.array.ndim else 1
     if not 0 <= k <= n:
         raise ValueError(f"topk: k must lie in 0 to {n}, the size of dimension {axis}; got {k}")
@@ -399,7 +418,7 @@ def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = 
     return ValuesAndIndices(values.narrow(axis, 0, k), index.narrow(axis, 0, k))
 
 
-def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """Y[...,i] = X[...,i - low] if low <= i < low + size(X, -1) else value
 
     ∂L/∂X[...,i] = G[...,i + low]
@@ -409,8 +428,8 @@ def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | No
     what stands beyond the edge: "reflect" (the mirror image, without the edge itself), "replicate" (the edge) or
     "circular" (the other end). These three pad all dimensions but the first, or but the first two.
     """
-    x = tensor_of(x, "pad")
-    amounts, ndim = sizes_of((tuple(pad),), "pad"), x.array.ndim
+    x = tensor_of(input, "pad")
+    amounts, ndim = sizes_of(sequence(pad, "pad", "pad"), "pad"), x.array.ndim
     if len(amounts) % 2 or len(amounts) > 2 * ndim:
         raise ValueError(f"pad: needs a pair (low, high) for at most {ndim} dimensions, got {amounts}")
     rest = (0,) * (ndim - len(amounts) // 2)

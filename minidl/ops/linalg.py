@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from ..kernels import kernel
 from ..tape import record, record_fused
 from ._common import Number, broadcast, operands, tensor_of
-from .elementwise import add, mul
+from .arithmetic import add, mul
 from .shape import reshape, unsqueeze
 
 if TYPE_CHECKING:
     from .._tensor import Tensor
 
 
-def matmul(a: Tensor, b: Tensor) -> Tensor:
+def matmul(input: Tensor, other: Tensor) -> Tensor:
     """Y[...,i,k] = Σ[j] A[...,i,j] * B[...,j,k]
 
     ∂L/∂A[...,i,j] = Σ[k] G[...,i,k] * B[...,j,k]
@@ -23,7 +23,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     a: (..., I, J), b: (..., J, K), Y: (..., I, K); batches broadcast. One-dimensional operands are a row (a) or a
     column (b) whose dimension vanishes from the result.
     """
-    a, b = tensor_of(a, "matmul"), tensor_of(b, "matmul")
+    a, b = tensor_of(input, "matmul"), tensor_of(other, "matmul")
     if a.array.dtype is not b.array.dtype:
         if a.array.dtype != b.array.dtype:
             raise TypeError(
@@ -54,7 +54,7 @@ def _rows(shape: tuple[int, ...]) -> int:
     return n
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Y[...,k] = Σ[j] X[...,j] * WEIGHT[k,j] + BIAS[k]
 
     ∂L/∂X[...,j] = Σ[k] G[...,k] * WEIGHT[k,j]
@@ -64,22 +64,22 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     x: (..., J), weight: (K, J), bias: (K) or None, Y: (..., K).
     """
     try:
-        X, W, B = x.array, weight.array, None if bias is None else bias.array
+        X, W, B = input.array, weight.array, None if bias is None else bias.array
     except AttributeError:
-        tensor_of(x, "linear"), tensor_of(weight, "linear"), tensor_of(bias, "linear")
+        tensor_of(input, "linear"), tensor_of(weight, "linear"), tensor_of(bias, "linear")
         raise
     dtype = X.dtype
     if W.ndim != 2 or W.dtype is not dtype or (B is not None and (B.dtype is not dtype or B.ndim != 1 or len(B) != len(W))):
-        return _rare_linear(x, weight, bias)
+        return _rare_linear(input, weight, bias)
     try:
-        Y = kernel(x).linear(X, W, B)
+        Y = kernel(input).linear(X, W, B)
     except ValueError:
         raise _misfit(X.shape, W.shape, B) from None
 
     def gradients(G: Any, needed: tuple[bool, ...]) -> Any:
-        return kernel(x).linear_gradient(G, X, W, needed)
+        return kernel(input).linear_gradient(G, X, W, needed)
 
-    return record_fused(Y, (x, weight, bias), gradients, _linear_composition, (x, weight))
+    return record_fused(Y, (input, weight, bias), gradients, _linear_composition, (input, weight))
 
 
 def _rare_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -122,62 +122,66 @@ def _of_ndim(name: str, x: Tensor, ndim: int) -> Tensor:
     return x
 
 
-def mm(a: Tensor, b: Tensor) -> Tensor:
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """Y[i,k] = Σ[j] A[i,j] * B[j,k]
 
     matmul of two matrices.
     """
-    return matmul(_of_ndim("mm", a, 2), _of_ndim("mm", b, 2))
+    return matmul(_of_ndim("mm", input, 2), _of_ndim("mm", mat2, 2))
 
 
-def bmm(a: Tensor, b: Tensor) -> Tensor:
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Y[n,i,k] = Σ[j] A[n,i,j] * B[n,j,k]
 
     matmul of two equally long batches of matrices.
     """
-    a, b = _of_ndim("bmm", a, 3), _of_ndim("bmm", b, 3)
+    a, b = _of_ndim("bmm", input, 3), _of_ndim("bmm", mat2, 3)
     if a.array.shape[0] != b.array.shape[0]:
         raise ValueError(f"bmm: batches of {a.array.shape[0]} and {b.array.shape[0]} matrices differ")
     return matmul(a, b)
 
 
-def mv(a: Tensor, b: Tensor) -> Tensor:
+def mv(input: Tensor, vec: Tensor) -> Tensor:
     """Y[i] = Σ[j] A[i,j] * B[j]
 
     matmul of a matrix and a vector.
     """
-    return matmul(_of_ndim("mv", a, 2), _of_ndim("mv", b, 1))
+    return matmul(_of_ndim("mv", input, 2), _of_ndim("mv", vec, 1))
 
 
-def dot(a: Tensor, b: Tensor) -> Tensor:
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """Y = Σ[j] A[j] * B[j]
 
     matmul of two vectors of one length.
     """
-    return matmul(_of_ndim("dot", a, 1), _of_ndim("dot", b, 1))
+    return matmul(_of_ndim("dot", input, 1), _of_ndim("dot", tensor, 1))
 
 
-def outer(a: Tensor, b: Tensor) -> Tensor:
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """Y[i,k] = A[i] * B[k]
 
     Every product of two vectors' elements.
     """
-    a, b = operands(_of_ndim("outer", a, 1), _of_ndim("outer", b, 1), "outer")
+    a, b = operands(_of_ndim("outer", input, 1), _of_ndim("outer", vec2, 1), "outer")
     return mul(unsqueeze(a, 1), unsqueeze(b, 0))
 
 
-def addmm(x: Tensor, a: Tensor, b: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """Y[i,k] = beta * X[i,k] + alpha * Σ[j] A[i,j] * B[j,k]
 
     x broadcasts to the product's shape; beta = 0 ignores it (also its NaN).
     """
-    product = mm(a, b)
+    product = mm(mat1, mat2)
+    if tensor_of(input, "addmm").array.dtype != product.array.dtype:
+        raise TypeError(
+            f"addmm: input is {input.array.dtype.name}, the matrices {product.array.dtype.name}; convert with .to(dtype)"
+        )
     if alpha != 1:
         product = alpha * product
-    if broadcast("addmm", tensor_of(x, "addmm").array.shape, product.array.shape) != product.array.shape:
-        raise ValueError(f"addmm: x of shape {x.array.shape} does not broadcast to the product's {product.array.shape}")
+    if broadcast("addmm", tensor_of(input, "addmm").array.shape, product.array.shape) != product.array.shape:
+        raise ValueError(f"addmm: input {input.array.shape} does not broadcast to the product's shape {product.array.shape}")
     if beta == 0:
         return product
-    return add(x if beta == 1 else beta * x, product)
+    return add(input if beta == 1 else beta * input, product)
 
 

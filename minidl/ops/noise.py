@@ -26,7 +26,7 @@ def _scale(p: float) -> float:
 
 
 def dropout(
-    x: Tensor, p: float = 0.5, training: bool = True, *, generator: random.Generator | None = None
+    input: Tensor, p: float = 0.5, training: bool = True, *, generator: random.Generator | None = None
 ) -> Tensor:
     """Y = X * MASK / (1 - p)
 
@@ -35,7 +35,7 @@ def dropout(
     mask: 0 with probability p, else 1, for each element. Without training Y = X (Srivastava et al. 2014; scaled in
     training, so that evaluation needs no change).
     """
-    x = _check("dropout", x, p)
+    x = _check("dropout", input, p)
     if not training or p == 0:
         return x
     at = (generator or random.default_generator).take(x.array.size)
@@ -52,7 +52,7 @@ def _masked(x: Tensor, mask: np.ndarray, scale: float) -> Tensor:
 
 
 def dropout2d(
-    x: Tensor, p: float = 0.5, training: bool = True, *, generator: random.Generator | None = None
+    input: Tensor, p: float = 0.5, training: bool = True, *, generator: random.Generator | None = None
 ) -> Tensor:
     """Y[n,c,i,j] = X[n,c,i,j] * MASK[n,c] / (1 - p)
 
@@ -60,7 +60,7 @@ def dropout2d(
 
     Whole channels are dropped (Tompson et al. 2015). x: (N, C, H, W) or (C, H, W).
     """
-    x = _check("dropout2d", x, p)
+    x = _check("dropout2d", input, p)
     if not training or p == 0:
         return x
     channels = x.array.shape[: x.array.ndim - 2]

@@ -14,8 +14,9 @@ import numpy as np
 from .._dtypes import int64
 from ..kernels import kernel
 from ..tape import record, record_result, wrap
-from ._common import Dims, Number, cast, constant, dim_of, dims_of, floating, tensor_of
-from .elementwise import abs, maximum, minimum, pow, where
+from ._common import Dims, Number, cast, constant, dim_of, dims_of, flag, floating, number, real, tensor_of
+from .arithmetic import pow
+from .elementwise import abs, maximum, minimum, where
 from .index import ValuesAndIndices, gather
 from .shape import broadcast_to, flip, permute, reshape
 
@@ -42,44 +43,44 @@ def _not_empty(name: str, x: Tensor, axes: tuple[int, ...]) -> None:
         raise ValueError(f"{name}: the tensor is empty")
 
 
-def sum(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Y[...] = Σ[i] X[...,i]
 
     ∂L/∂X[...,i] = G[...]
 
     Integers and bools add up to int64.
     """
-    x = cast(tensor_of(x, "sum"), dtype)
-    axes = dims_of(dim, x.array.ndim, "sum")
+    x = cast(tensor_of(input, "sum"), dtype)
+    axes = dims_of(dim, x.array.ndim, "sum", keepdim)
     if x.array.dtype.kind in "iub" and dtype is None:
         x = constant(x.array.astype(int64))
     shape = x.array.shape
     return record(kernel(x).sum(x.array, axes, keepdim), x, lambda G: _spread(G, shape, axes))
 
 
-def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Y[...] = mean[i] X[...,i]
 
     ∂L/∂X[...,i] = G[...] / size(i)
 
     Floating point only, as PyTorch's; the mean of nothing is nan.
     """
-    x = cast(tensor_of(x, "mean"), dtype)
+    x = cast(tensor_of(input, "mean"), dtype)
     if x.array.dtype.kind in "iub":
         raise TypeError(f"mean: needs a floating-point tensor, got {x.array.dtype.name}; convert with .float()")
-    axes = dims_of(dim, x.array.ndim, "mean")
+    axes = dims_of(dim, x.array.ndim, "mean", keepdim)
     shape = x.array.shape
     n = math.prod(shape[i] for i in axes)
     return record(kernel(x).mean(x.array, axes, keepdim), x, lambda G: _spread(G / n, shape, axes))
 
 
-def prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Y[...] = Π[i] X[...,i]
 
     ∂L/∂X[...,i] = G[...] * Π[j] (X[...,j] if j != i else 1)
     """
-    x = cast(tensor_of(x, "prod"), dtype)
-    axes = dims_of(dim, x.array.ndim, "prod")
+    x = cast(tensor_of(input, "prod"), dtype)
+    axes = dims_of(None if dim is None else dim_of(dim, x.array.ndim, "prod"), x.array.ndim, "prod", keepdim)
     if x.array.dtype.kind in "iub" and dtype is None:
         x = constant(x.array.astype(int64))
     if x.array.dtype.kind == "b":
@@ -102,7 +103,7 @@ def prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any
 
 def _extreme(name: str, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:
     x = tensor_of(x, name)
-    axes = dims_of(dim, x.array.ndim, name)
+    axes = dims_of(dim, x.array.ndim, name, keepdim)
     _not_empty(name, x, axes)
     shape = x.array.shape
 
@@ -114,54 +115,59 @@ def _extreme(name: str, x: Tensor, dim: Dims, keepdim: bool) -> Tensor:
     return record_result(getattr(kernel(x), name)(x.array, axes, keepdim), x, derivative)
 
 
-def amax(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def amax(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Y[...] = max[i] X[...,i]
 
     ∂L/∂X[...,i] = G[...] * (X[...,i] == Y[...]) / Σ[j] (X[...,j] == Y[...])
 
     Equal largest elements share the gradient evenly. NaN wins.
     """
-    return _extreme("amax", x, dim, keepdim)
+    return _extreme("amax", input, dim, keepdim)
 
 
-def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def amin(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Y[...] = min[i] X[...,i]
 
     ∂L/∂X[...,i] = G[...] * (X[...,i] == Y[...]) / Σ[j] (X[...,j] == Y[...])
 
     Equal smallest elements share the gradient evenly. NaN wins.
     """
-    return _extreme("amin", x, dim, keepdim)
+    return _extreme("amin", input, dim, keepdim)
 
 
-def max(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
     """Y[...] = max[i] X[...,i]
 
     max(x): the largest element of all. max(x, dim): (values, indices) along one dimension; the gradient goes to the
     element that the index names. max(a, b): the larger of two tensors, elementwise.
     """
-    return _max_or_min("max", amax, argmax, maximum, x, dim, keepdim)
+    return _max_or_min("max", amax, argmax, maximum, input, dim if other is None else other, keepdim)
 
 
-def min(x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Tensor | None = None) -> Any:
     """Y[...] = min[i] X[...,i]
 
     min(x): the smallest element of all. min(x, dim): (values, indices) along one dimension; the gradient goes to the
     element that the index names. min(a, b): the smaller of two tensors, elementwise.
     """
-    return _max_or_min("min", amin, argmin, minimum, x, dim, keepdim)
+    return _max_or_min("min", amin, argmin, minimum, input, dim if other is None else other, keepdim)
 
 
 def _max_or_min(name: str, of_all: Any, arg: Any, of_two: Any, x: Tensor, dim: Any, keepdim: bool) -> Any:
     x = tensor_of(x, name)
     if dim is None:
+        if keepdim is not False:
+            raise TypeError(f"{name}: keepdim needs a dim; without one there is a single number")
         return of_all(x)
     if isinstance(dim, type(x)) or isinstance(x, type(dim)):
+        if keepdim is not False:
+            raise TypeError(f"{name}: of two tensors the elementwise {name} is taken, which has no keepdim")
         return of_two(x, dim)
+    flag(keepdim, name, "keepdim")
     axis = dim_of(dim, x.array.ndim, name)
     if x.array.ndim == 0:
         return ValuesAndIndices(x.clone(), constant(np.zeros((), int64)))
-    index = arg(x, axis, keepdim=True)
+    index = arg(x.to(np.uint8) if x.array.dtype.kind == "b" else x, axis, keepdim=True)
     values = gather(x, axis, index)
     if keepdim:
         return ValuesAndIndices(values, index)
@@ -170,6 +176,9 @@ def _max_or_min(name: str, of_all: Any, arg: Any, of_two: Any, x: Tensor, dim: A
 
 def _arg(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     x = tensor_of(x, name)
+    flag(keepdim, name, "keepdim")
+    if x.array.dtype.kind == "b":
+        raise TypeError(f"{name}: does not work on bool tensors, which have no order; convert with .int()")
     if dim is None:
         _not_empty(name, x, tuple(range(x.array.ndim)))
         index = getattr(kernel(x), name)(x.array.reshape(-1), 0, False)
@@ -181,26 +190,28 @@ def _arg(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     return wrap(getattr(kernel(x), name)(x.array, axis, keepdim))
 
 
-def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Y[...] = argmax[i] X[...,i]
 
     Index (int64) of the first largest element; of the flattened tensor where dim is None.
     """
-    return _arg("argmax", x, dim, keepdim)
+    return _arg("argmax", input, dim, keepdim)
 
 
-def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Y[...] = argmin[i] X[...,i]
 
     Index (int64) of the first smallest element; of the flattened tensor where dim is None.
     """
-    return _arg("argmin", x, dim, keepdim)
+    return _arg("argmin", input, dim, keepdim)
 
 
-def any(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Y[...] = max[i] (X[...,i] != 0)"""
-    x = tensor_of(x, "any")
-    return _flag(x, kernel(x).any(x.array, dims_of(dim, x.array.ndim, "any"), keepdim))
+    x = tensor_of(input, "any")
+    if dim == () or dim == []:  # over no dimension, as PyTorch's (sum and its like take this for all)
+        return _flag(x, x.array != 0)
+    return _flag(x, kernel(x).any(x.array, dims_of(dim, x.array.ndim, "any", keepdim), keepdim))
 
 
 def _flag(x: Tensor, Y: Any) -> Tensor:
@@ -208,27 +219,31 @@ def _flag(x: Tensor, Y: Any) -> Tensor:
     return wrap(np.asarray(Y, np.uint8) if x.array.dtype == np.uint8 else Y)
 
 
-def all(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Y[...] = min[i] (X[...,i] != 0)"""
-    x = tensor_of(x, "all")
-    return _flag(x, kernel(x).all(x.array, dims_of(dim, x.array.ndim, "all"), keepdim))
+    x = tensor_of(input, "all")
+    if dim == () or dim == []:
+        return _flag(x, x.array != 0)
+    return _flag(x, kernel(x).all(x.array, dims_of(dim, x.array.ndim, "all", keepdim), keepdim))
 
 
-def _spread_arguments(name: str, x: Tensor, dim: Any, unbiased: Any, correction: Any) -> tuple[tuple[int, ...], float]:
+def _spread_arguments(
+    name: str, x: Tensor, dim: Any, unbiased: Any, keepdim: bool, correction: Any
+) -> tuple[tuple[int, ...], float]:
     """The axes and the correction of var and std; PyTorch's older form has the flag `unbiased`, alone or after dim."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     if unbiased is not None:
         if correction not in (None, 1):
             raise TypeError(f"{name}: give correction or unbiased, not both")
-        correction = int(bool(unbiased))
+        correction = int(flag(unbiased, name, "unbiased"))
     if x.array.dtype.kind in "iub":
         raise TypeError(f"{name}: needs a floating-point tensor, got {x.array.dtype.name}; convert with .float()")
-    return dims_of(dim, x.array.ndim, name), 1 if correction is None else correction
+    return dims_of(dim, x.array.ndim, name, keepdim), 1 if correction is None else number(correction, name, "correction")
 
 
 def var(
-    x: Tensor,
+    input: Tensor,
     dim: Dims = None,
     unbiased: bool | None = None,
     keepdim: bool = False,
@@ -243,8 +258,8 @@ def var(
     correction: 1 (the default) for the unbiased estimate (Bessel), 0 for the mean square deviation; unbiased=True and
     False are older names of the two.
     """
-    x = tensor_of(x, "var")
-    axes, correction = _spread_arguments("var", x, dim, unbiased, correction)
+    x = tensor_of(input, "var")
+    axes, correction = _spread_arguments("var", x, dim, unbiased, keepdim, correction)
     shape = x.array.shape
     n = np.maximum(math.prod(shape[i] for i in axes) - correction, 0).item()
 
@@ -255,7 +270,7 @@ def var(
 
 
 def std(
-    x: Tensor,
+    input: Tensor,
     dim: Dims = None,
     unbiased: bool | None = None,
     keepdim: bool = False,
@@ -267,8 +282,8 @@ def std(
     μ[...] = mean[i] X[...,i]
     ∂L/∂X[...,i] = 0 if Y[...] == 0 else G[...] * (X[...,i] - μ[...]) / ((size(i) - correction) * Y[...])
     """
-    x = tensor_of(x, "std")
-    axes, correction = _spread_arguments("std", x, dim, unbiased, correction)
+    x = tensor_of(input, "std")
+    axes, correction = _spread_arguments("std", x, dim, unbiased, keepdim, correction)
     shape = x.array.shape
     n = np.maximum(math.prod(shape[i] for i in axes) - correction, 0).item()
 
@@ -280,26 +295,28 @@ def std(
     return record_result(Y, x, derivative)
 
 
-def logsumexp(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def logsumexp(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """Y[...] = log(Σ[i] exp(X[...,i]))
 
     ∂L/∂X[...,i] = G[...] * exp(X[...,i] - Y[...])
 
     Computed as max + log Σ exp(x - max), which cannot overflow.
     """
-    x = floating(x, "logsumexp")
-    axes = dims_of(dim, x.array.ndim, "logsumexp")
+    x = floating(input, "logsumexp")
+    if isinstance(dim, (tuple, list)) and not dim:
+        raise ValueError("logsumexp: dim must name a dimension, got none; without dim all are taken")
+    axes = dims_of(dim, x.array.ndim, "logsumexp", keepdim)
     shape = x.array.shape
     Y = kernel(x).logsumexp(x.array, axes, keepdim)
     return record_result(Y, x, lambda G, Y: _spread(G, shape, axes) * (x - _spread(Y, shape, axes)).exp())
 
 
-def cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Y[...,i] = Σ[j] (X[...,j] if j <= i else 0)
 
     ∂L/∂X[...,i] = Σ[j] (G[...,j] if j >= i else 0)
     """
-    x = cast(tensor_of(x, "cumsum"), dtype)
+    x = cast(tensor_of(input, "cumsum"), dtype)
     axis = dim_of(dim, x.array.ndim, "cumsum")
     if x.array.dtype.kind in "iub" and dtype is None:
         x = constant(x.array.astype(int64))
@@ -308,18 +325,19 @@ def cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     return record(kernel(x).cumsum(x.array, axis), x, lambda G: flip(cumsum(flip(G, axis), axis), axis))
 
 
-def norm(x: Tensor, p: Number | str = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def norm(
+    input: Tensor, p: Number | str = "fro", dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
     """Y[...] = (Σ[i] |X[...,i]| ** p) ** (1 / p)
 
     ∂L/∂X[...,i] = 0 if Y[...] == 0 else G[...] * sign(X[...,i]) * (|X[...,i]| / Y[...]) ** (p - 1)
 
     p: a number; inf and -inf give the largest and smallest absolute value, 0 counts what is not 0, "fro" is 2.
     """
-    x = floating(x, "norm")
-    if p == "fro":
-        p = 2
-    if not isinstance(p, (int, float)):
-        raise ValueError(f"norm: p must be a number or 'fro', got {p!r}")
+    x = real(cast(tensor_of(input, "norm"), dtype), "norm")
+    if isinstance(p, str) and p != "fro":
+        raise ValueError(f"norm: p must be a number or 'fro', got {p!r}; the nuclear norm is not supported")
+    p = 2 if p is None or isinstance(p, str) else number(p, "norm", "p")
     if p == math.inf:
         return amax(abs(x), dim, keepdim)
     if p == -math.inf:
@@ -329,7 +347,7 @@ def norm(x: Tensor, p: Number | str = 2, dim: Dims = None, keepdim: bool = False
         return record(count.array, x, lambda G: constant(np.zeros_like(x.array)))
     if p == 1:
         return sum(abs(x), dim, keepdim)
-    axes = dims_of(dim, x.array.ndim, "norm")
+    axes = dims_of(dim, x.array.ndim, "norm", keepdim)
     shape = x.array.shape
 
     def derivative(G: Tensor, Y: Tensor) -> Tensor:
@@ -350,9 +368,11 @@ def norm(x: Tensor, p: Number | str = 2, dim: Dims = None, keepdim: bool = False
     return record_result(np.asarray(Y, x.array.dtype), x, derivative)
 
 
-def vector_norm(x: Tensor, ord: Number = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
+def vector_norm(
+    x: Tensor, ord: Number = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
     """Y[...] = (Σ[i] |X[...,i]| ** ord) ** (1 / ord)
 
     `norm` under the name that PyTorch has in linalg.
     """
-    return norm(x, ord, dim, keepdim)
+    return norm(x, ord, dim, keepdim, dtype=dtype)

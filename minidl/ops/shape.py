@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from ..tape import record, share
 from ..tape import view as record_view
-from ._common import constant, dim_of, promote_all, sizes_of, tensor_of
+from ._common import constant, dim_of, promote_all, sequence, sizes_of, tensor_of, whole
 
 if TYPE_CHECKING:
     from .._tensor import Tensor
@@ -34,7 +33,7 @@ def _new_shape(name: str, shape: tuple[int, ...], sizes: tuple[int, ...]) -> tup
     return sizes
 
 
-def reshape(x: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
+def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """Y.flat[i] = X.flat[i]
 
     ∂L/∂X.flat[i] = G.flat[i]
@@ -42,7 +41,7 @@ def reshape(x: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     The sizes one by one, or as one tuple (`shape`); one of them may be -1: what is left. A view where the memory allows
     it, else a copy.
     """
-    x = tensor_of(x, "reshape")
+    x = tensor_of(input, "reshape")
     old = x.array.shape
     Y = x.array.reshape(_new_shape("reshape", old, sizes_of(sizes if shape is None else (shape,), "reshape")))
     owner = x.array if x.array.base is None else x.array.base
@@ -51,14 +50,15 @@ def reshape(x: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     return record(Y, x, lambda G: reshape(G, old))
 
 
-def view(x: Tensor, *shape: Any) -> Tensor:
+def view(input: Tensor, *shape: Any, size: Any = None) -> Tensor:
     """Y.flat[i] = X.flat[i]
 
     ∂L/∂X.flat[i] = G.flat[i]
 
     As reshape, but never a copy: ValueError where the memory's order does not allow it.
     """
-    x = tensor_of(x, "view")
+    x = tensor_of(input, "view")
+    shape = shape if size is None else (size,)
     if len(shape) == 1 and not isinstance(shape[0], (int, np.integer, tuple, list)):
         raise TypeError(f"view: sizes must be integers, got {shape[0]!r}; to change the dtype use .to(dtype)")
     y = reshape(x, *shape)
@@ -70,14 +70,14 @@ def view(x: Tensor, *shape: Any) -> Tensor:
     return y
 
 
-def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Y.flat[i] = X.flat[i]
 
     ∂L/∂X.flat[i] = G.flat[i]
 
     Dimensions start_dim to end_dim become one.
     """
-    x = tensor_of(x, "flatten")
+    x = tensor_of(input, "flatten")
     start, end = dim_of(start_dim, x.array.ndim, "flatten"), dim_of(end_dim, x.array.ndim, "flatten")
     if start > end:
         raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
@@ -85,27 +85,27 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(x, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
 
 
-def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Y.flat[i] = X.flat[i]
 
     ∂L/∂X.flat[i] = G.flat[i]
 
     Dimension dim becomes several of these sizes (one may be -1).
     """
-    x = tensor_of(x, "unflatten")
+    x = tensor_of(input, "unflatten")
     axis, shape = dim_of(dim, x.array.ndim, "unflatten"), x.array.shape
-    new = _new_shape("unflatten", (shape[axis],), sizes_of((tuple(sizes),), "unflatten"))
+    new = _new_shape("unflatten", (shape[axis],), sizes_of(sequence(sizes, "unflatten", "sizes"), "unflatten"))
     return reshape(x, (*shape[:axis], *new, *shape[axis + 1 :]))
 
 
-def permute(x: Tensor, *order: Any, dims: Any = None) -> Tensor:
+def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """Y = permute(X, dims)
 
     ∂L/∂X = permute(G, inverse(dims))
 
     Dimension k of Y is dimension dims[k] of X; a view.
     """
-    x = tensor_of(x, "permute")
+    x = tensor_of(input, "permute")
     dims = sizes_of(order if dims is None else (dims,), "permute")
     axes = tuple(dim_of(d, x.array.ndim, "permute") for d in dims)
     if sorted(axes) != list(range(x.array.ndim)):
@@ -114,57 +114,60 @@ def permute(x: Tensor, *order: Any, dims: Any = None) -> Tensor:
     return record_view(x.array.transpose(axes), x, lambda G: permute(G, inverse))
 
 
-def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Y[...,j,i] = X[...,i,j]
 
     ∂L/∂X[...,i,j] = G[...,j,i]
 
     Dimensions dim0 (i) and dim1 (j) are exchanged; a view.
     """
-    x = tensor_of(x, "transpose")
+    x = tensor_of(input, "transpose")
     i, j = dim_of(dim0, x.array.ndim, "transpose"), dim_of(dim1, x.array.ndim, "transpose")
     if x.array.ndim == 0:
         return record_view(x.array.view(), x, lambda G: G)
     return record_view(x.array.swapaxes(i, j), x, lambda G: transpose(G, i, j))
 
 
-def t(x: Tensor) -> Tensor:
+def t(input: Tensor) -> Tensor:
     """Y[j,i] = X[i,j]
 
     ∂L/∂X[i,j] = G[j,i]
 
     At most two dimensions; a view.
     """
-    x = tensor_of(x, "t")
+    x = tensor_of(input, "t")
     if x.array.ndim > 2:
         raise ValueError(f"t: expects at most 2 dimensions, got {x.array.ndim}; use transpose or permute")
     return record_view(x.array.T, x, lambda G: t(G))
 
 
-def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
+def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """Y.flat[i] = X.flat[i]
 
     ∂L/∂X.flat[i] = G.flat[i]
 
     Dimensions of size 1 vanish: all of them, or those of `dim` that have size 1.
     """
-    x = tensor_of(x, "squeeze")
+    x = tensor_of(input, "squeeze")
     shape = x.array.shape
     if dim is None:
         asked = set(range(len(shape)))
     else:
-        asked = {dim_of(d, len(shape), "squeeze") for d in (dim if isinstance(dim, (tuple, list)) else (dim,))}
+        dims = dim if isinstance(dim, (tuple, list)) else (dim,)
+        asked = {dim_of(d, len(shape), "squeeze") for d in dims}
+        if len(asked) < len(dims):
+            raise ValueError(f"squeeze: a dimension appears twice in dim={dim}")
     return reshape(x, tuple(n for i, n in enumerate(shape) if n != 1 or i not in asked))
 
 
-def unsqueeze(x: Tensor, dim: int) -> Tensor:
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """Y.flat[i] = X.flat[i]
 
     ∂L/∂X.flat[i] = G.flat[i]
 
     A new dimension of size 1 at dim.
     """
-    x = tensor_of(x, "unsqueeze")
+    x = tensor_of(input, "unsqueeze")
     shape = x.array.shape
     axis = dim_of(dim, len(shape) + 1, "unsqueeze")
     return reshape(x, (*shape[:axis], 1, *shape[axis:]))
@@ -185,15 +188,17 @@ def _repeated(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return y
 
 
-def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
+def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
     """Y[...] = X[...]
 
     ∂L/∂X[...] = G[...]
 
-    X repeated to the given shape, a read-only view; the tape sums the gradient over the repetitions.
+    X repeated to the given sizes, a read-only view; the tape sums the gradient over the repetitions.
     """
-    x = tensor_of(x, "broadcast_to")
-    sizes = sizes_of((tuple(shape),), "broadcast_to")
+    x = tensor_of(input, "broadcast_to")
+    sizes = sizes_of((size,), "broadcast_to")
+    if sizes == x.array.shape:
+        return record_view(x.array.view(), x, lambda G: G)  # nothing is repeated: it can be written to
     try:
         Y = _repeated(x.array, sizes)
     except ValueError:
@@ -201,13 +206,13 @@ def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
     return record_view(Y, x, lambda G: G)
 
 
-def expand(x: Tensor, *sizes: Any) -> Tensor:
+def expand(input: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     """Y[...] = X[...]
 
     X repeated to the given sizes. -1 keeps a dimension's size. A read-only view; the tape sums the gradient over the repetitions.
     """
-    x = tensor_of(x, "expand")
-    new, old = sizes_of(sizes, "expand"), x.array.shape
+    x = tensor_of(input, "expand")
+    new, old = sizes_of(sizes if size is None else (size,), "expand"), x.array.shape
     lead = len(new) - len(old)
     if lead < 0:
         raise ValueError(f"expand: {len(new)} sizes for {len(old)} dimensions; give at least one for each")
@@ -219,13 +224,13 @@ def expand(x: Tensor, *sizes: Any) -> Tensor:
     return broadcast_to(x, full)
 
 
-def repeat(x: Tensor, *sizes: Any) -> Tensor:
+def repeat(input: Tensor, *sizes: Any, repeats: Any = None) -> Tensor:
     """Y = tile(X, sizes)
 
     X laid side by side, sizes[k] times along dimension k. A copy (np.tile); a composition of expand and reshape.
     """
-    x = tensor_of(x, "repeat")
-    times, shape = sizes_of(sizes, "repeat"), x.array.shape
+    x = tensor_of(input, "repeat")
+    times, shape = sizes_of(sizes if repeats is None else (repeats,), "repeat"), x.array.shape
     if len(times) < len(shape) or any(n < 0 for n in times):
         raise ValueError(f"repeat: sizes {times} must be 0 or more, at least one for each of {len(shape)} dimensions")
     shape = (1,) * (len(times) - len(shape)) + shape
@@ -278,19 +283,19 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return cat([unsqueeze(x, axis) for x in xs], axis)
 
 
-def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
+def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """Y[...,i] = X[...,start + i]
 
     ∂L/∂X[...,i] = G[...,i - start] if start <= i < start + length else 0
 
     A view of `length` elements along dim.
     """
-    x = tensor_of(x, "narrow")
+    x = tensor_of(input, "narrow")
     axis = dim_of(dim, x.array.ndim, "narrow")
     if x.array.ndim == 0:
         raise ValueError("narrow: a tensor of 0 dimensions has nothing to narrow")
     n = x.array.shape[axis]
-    start, length = operator.index(start), operator.index(length)
+    start, length = whole(start, "narrow", "start"), whole(length, "narrow", "length")
     if start < 0:
         start += n
     if not (0 <= start <= n and 0 <= length <= n - start):
@@ -302,22 +307,30 @@ def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
     )
 
 
-def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+def split(
+    tensor: Tensor,
+    split_size_or_sections: int | Sequence[int] | None = None,
+    dim: int = 0,
+    *,
+    split_size: int | Sequence[int] | None = None,
+) -> tuple[Tensor, ...]:
     """Y_k[...,i] = X[...,start_k + i]
 
-    The pieces of X along dim, each from start_k on. Views. split_size: the pieces' size (the last may be smaller), or a list of sizes that add up to the whole.
+    The pieces of X along dim, each from start_k on. Views. split_size_or_sections (as a method's argument split_size):
+    the pieces' size (the last may be smaller), or a list of sizes that add up to the whole.
     """
-    x = tensor_of(x, "split")
+    x = tensor_of(tensor, "split")
+    wanted = split_size_or_sections if split_size is None else split_size
     axis = dim_of(dim, x.array.ndim, "split")
     if x.array.ndim == 0:
         raise ValueError("split: a tensor of 0 dimensions cannot be split")
     n = x.array.shape[axis]
-    if isinstance(split_size, (tuple, list)):
-        sizes = [operator.index(s) for s in split_size]
+    if isinstance(wanted, (tuple, list)):
+        sizes = list(sizes_of((tuple(wanted),), "split"))
         if sum(sizes) != n or any(s < 0 for s in sizes):
             raise ValueError(f"split: sizes {sizes} must add up to {n}, the size of dimension {axis}")
     else:
-        size = operator.index(split_size)  # type: ignore[arg-type]
+        (size,) = sizes_of((wanted,), "split")
         if size <= 0 and not (size == 0 and n == 0):
             raise ValueError(f"split: split_size must be positive, got {size}")
         sizes = [min(size, n - i) for i in range(0, n, size)] if n else [0]
@@ -325,38 +338,40 @@ def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Ten
     return tuple(narrow(x, axis, start, size) for start, size in zip(starts, sizes, strict=True))
 
 
-def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Y_k[...,i] = X[...,start_k + i]
 
     At most `chunks` pieces of X along dim, each from start_k on. Views of size ceil(n / chunks), the last may be smaller.
     """
-    x = tensor_of(x, "chunk")
+    x, chunks = tensor_of(input, "chunk"), whole(chunks, "chunk", "chunks")
     if chunks < 1:
         raise ValueError(f"chunk: chunks must be positive, got {chunks}")
-    n = x.array.shape[dim_of(dim, x.array.ndim, "chunk")] if x.array.ndim else 0
-    return split(x, max(-(-n // chunks), 1), dim)
+    if x.array.ndim == 0:
+        raise ValueError("chunk: a tensor of 0 dimensions cannot be taken apart")
+    n = x.array.shape[dim_of(dim, x.array.ndim, "chunk")]
+    return split(x, -(-n // chunks), dim) if n else split(x, [0] * chunks, dim)
 
 
-def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Y_k[...] = X[...,k]
 
     Views, one for each index of dim, without that dimension.
     """
-    x = tensor_of(x, "unbind")
+    x = tensor_of(input, "unbind")
     axis = dim_of(dim, x.array.ndim, "unbind")
     if x.array.ndim == 0:
         raise ValueError("unbind: a tensor of 0 dimensions has nothing to take apart")
     return tuple(squeeze(narrow(x, axis, k, 1), axis) for k in range(x.array.shape[axis]))
 
 
-def flip(x: Tensor, *axes: Any, dims: Any = None) -> Tensor:
+def flip(input: Tensor, *axes: Any, dims: Any = None) -> Tensor:
     """Y[...,i] = X[...,size(i) - 1 - i]
 
     ∂L/∂X[...,i] = G[...,size(i) - 1 - i]
 
     The order along dims is reversed. A copy, as PyTorch's.
     """
-    x = tensor_of(x, "flip")
+    x = tensor_of(input, "flip")
     dims = sizes_of(axes if dims is None else (dims,), "flip")
     at = tuple(dim_of(d, x.array.ndim, "flip") for d in dims)
     if len(set(at)) < len(at):
@@ -364,7 +379,7 @@ def flip(x: Tensor, *axes: Any, dims: Any = None) -> Tensor:
     return record(np.flip(x.array, at if x.array.ndim else ()).copy(), x, lambda G: flip(G, at))
 
 
-def roll(x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
+def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
     """Y[...,i] = X[...,(i - shifts) % size(i)]
 
     ∂L/∂X[...,i] = G[...,(i + shifts) % size(i)]
@@ -372,9 +387,9 @@ def roll(x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | Non
     What falls off the end comes in at the start; several shifts, one for each of dims, are done one after the other.
     Without dims the flattened tensor is rolled.
     """
-    x = tensor_of(x, "roll")
-    by = tuple(shifts) if isinstance(shifts, (tuple, list)) else (shifts,)
-    if dims is None:
+    x = tensor_of(input, "roll")
+    by = tuple(whole(n, "roll", "shifts") for n in (shifts if isinstance(shifts, (tuple, list)) else (shifts,)))
+    if dims is None or isinstance(dims, (tuple, list)) and not dims:
         if len(by) != 1:
             raise ValueError("roll: several shifts need as many dims")
         return record(np.roll(x.array, by[0]), x, lambda G: roll(G, -by[0]))
@@ -388,29 +403,29 @@ def roll(x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | Non
     return record(np.roll(x.array, by, axes), x, lambda G: roll(G, tuple(-n for n in by), axes))
 
 
-def tril(x: Tensor, diagonal: int = 0) -> Tensor:
+def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """Y[...,i,j] = X[...,i,j] if j <= i + diagonal else 0
 
     ∂L/∂X[...,i,j] = G[...,i,j] if j <= i + diagonal else 0
     """
-    x = tensor_of(x, "tril")
+    x, diagonal = tensor_of(input, "tril"), whole(diagonal, "tril", "diagonal")
     if x.array.ndim < 2:
         raise ValueError(f"tril: needs at least 2 dimensions, got {x.array.ndim}")
     return record(np.tril(x.array, diagonal), x, lambda G: tril(G, diagonal))
 
 
-def triu(x: Tensor, diagonal: int = 0) -> Tensor:
+def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """Y[...,i,j] = X[...,i,j] if j >= i + diagonal else 0
 
     ∂L/∂X[...,i,j] = G[...,i,j] if j >= i + diagonal else 0
     """
-    x = tensor_of(x, "triu")
+    x, diagonal = tensor_of(input, "triu"), whole(diagonal, "triu", "diagonal")
     if x.array.ndim < 2:
         raise ValueError(f"triu: needs at least 2 dimensions, got {x.array.ndim}")
     return record(np.triu(x.array, diagonal), x, lambda G: triu(G, diagonal))
 
 
-def diag(x: Tensor, diagonal: int = 0) -> Tensor:
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """M[i,j] = v[min(i, j)] * [j - i == diagonal]
 
     v[i] = M[i - min(diagonal, 0), i + max(diagonal, 0)]
@@ -420,7 +435,7 @@ def diag(x: Tensor, diagonal: int = 0) -> Tensor:
     A vector v becomes the square matrix M that has it on a diagonal, a matrix M the vector v of its diagonal.
     diagonal: 0 the main one, above it positive, below negative.
     """
-    x = tensor_of(x, "diag")
+    x, diagonal = tensor_of(input, "diag"), whole(diagonal, "diag", "diagonal")
     if x.array.ndim == 1:
         return record(np.diag(x.array, diagonal), x, lambda G: diag(G, diagonal))
     if x.array.ndim != 2:
@@ -446,33 +461,33 @@ def _pad(x: Tensor, low: tuple[int, ...], high: tuple[int, ...], value: float) -
     return record(Y, x, lambda G: _pad(G, *back, 0.0))
 
 
-def clone(x: Tensor) -> Tensor:
+def clone(input: Tensor) -> Tensor:
     """Y = X
 
     ∂L/∂X = G
 
     A copy with memory of its own.
     """
-    x = tensor_of(x, "clone")
+    x = tensor_of(input, "clone")
     return record(x.array.copy(), x, lambda G: G)
 
 
-def contiguous(x: Tensor) -> Tensor:
+def contiguous(input: Tensor) -> Tensor:
     """Y = X
 
     ∂L/∂X = G
 
     x itself where its memory is in row order, else a copy that is.
     """
-    x = tensor_of(x, "contiguous")
+    x = tensor_of(input, "contiguous")
     return x if x.array.flags.c_contiguous else record(np.ascontiguousarray(x.array), x, lambda G: G)
 
 
-def detach(x: Tensor) -> Tensor:
+def detach(input: Tensor) -> Tensor:
     """Y = X
 
     The same memory, cut off from the tape: nothing flows back through it.
     """
-    y = constant(tensor_of(x, "detach").array)
-    share(y, x)
+    y = constant(tensor_of(input, "detach").array)
+    share(y, input)
     return y
