@@ -40,10 +40,13 @@ LEVELS = {"baseline": ["-march=x86-64"], "avx2": ["-march=x86-64", *AVX2],
           "avx512": ["-march=x86-64", *AVX2, *AVX512]} if X86 else {"baseline": []}
 
 
-# The CUDA kernels behind the emulator (csrc/emulator/), as plain libraries: one whose accesses to memory are all seen, one as
-# fast as it gets. Vectors would make one access of several threads'; -g1 gives faults their lines.
-EMULATOR = ["-std=c++20", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-Wall"]
-EMULATED = {"checked": ["-fno-tree-vectorize", "-fsanitize=thread", "-fsanitize=bounds", "-DMINIDL_CHECKED"], "quick": ["-O3"]}
+# The CUDA kernels behind the emulator (csrc/emulator/), as plain libraries: one whose accesses to memory are all seen,
+# and one that is fast. Vectors would make one access of several; -g1 gives faults their lines. The emulator puts its own
+# functions behind a sanitizer's instrumentation, so it can have no other.
+NO_OTHER = "-fno-sanitize=all"
+EMULATOR = ["-std=c++20", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-Wall", NO_OTHER]
+EMULATED = {"checked": ["-fno-tree-vectorize", "-fsanitize=thread", "-fsanitize=bounds", "-DMINIDL_CHECKED"],
+            "quick": ["-O3"]}
 
 
 class Build(build_ext):
@@ -73,7 +76,8 @@ class Build(build_ext):
                 self._build_cython(ext)
         except Exception as error:
             self.errors[ext.name] = _reason(error)
-            print(f"{ext.name} is not built, NumPy takes its place: {self.errors[ext.name]}", file=sys.stderr)
+            instead = "CUDA kernels run on GPUs only" if "_emulator_" in ext.name else "NumPy takes its place"
+            print(f"{ext.name} is not built, {instead}: {self.errors[ext.name]}", file=sys.stderr)
             Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)  # of an earlier build
             if os.environ.get("MINIDL_BUILD_STRICT"):
                 raise
@@ -113,13 +117,13 @@ class Build(build_ext):
         with ThreadPoolExecutor(int(os.environ.get("MINIDL_BUILD_JOBS", 2))) as pool:
             objects = list(pool.map(lambda job: self._compile(*job, watched), jobs))
         self.compiler.link_shared_object(objects, self.get_ext_fullpath(ext.name), target_lang="c++",
-                                         extra_postargs=_without_sanitizers("LDFLAGS") + ["-pthread"])
+                                         extra_postargs=_split("LDFLAGS") + [NO_OTHER, "-pthread"])
 
     def _compile(self, source: Path, name: str, flags: list[str], watched: Sequence[Path] = ()) -> str:
         folder = Path(self.build_temp) / name
         target = folder / source.with_suffix(".o")
         stamp = target.with_suffix(".flags")
-        flags = flags + (_without_sanitizers("CXXFLAGS") if watched else _split("CXXFLAGS"))
+        flags = _split("CXXFLAGS") + flags if NO_OTHER in flags else flags + _split("CXXFLAGS")
         watched = watched or list(CSRC.glob("*.h"))
         newest = max(path.stat().st_mtime for path in [source, Path("setup.py"), *watched])
         if not (target.exists() and target.stat().st_mtime > newest and stamp.exists()
@@ -157,11 +161,6 @@ class Build(build_ext):
 
 def _split(variable: str) -> list[str]:
     return shlex.split(os.environ.get(variable, ""))
-
-
-def _without_sanitizers(variable: str) -> list[str]:
-    """The emulator puts its own functions behind a sanitizer's instrumentation, so it can have no other."""
-    return [flag for flag in _split(variable) if not flag.startswith("-fsanitize")]
 
 
 def _reason(error: BaseException) -> str:
@@ -202,7 +201,8 @@ def extensions() -> list[Extension]:
               for path in sorted(CSRC.glob("*.pyx"))]
     emulator = sorted(str(path) for path in (CSRC / "emulator").glob("*.cpp"))
     emulated = [Extension(f"minidl._emulator_{kind}", emulator, optional=True, language="c++") for kind in EMULATED]
-    return [Extension("minidl._native", sources, include_dirs=include, optional=True, language="c++"), *cython, *emulated]
+    native = Extension("minidl._native", sources, include_dirs=include, optional=True, language="c++")
+    return [native, *cython, *emulated]
 
 
 os.chdir(ROOT)

@@ -45,7 +45,7 @@ template <template <class> class F, class T> __global__ void __launch_bounds__(2
     template <class T> struct name { static __device__ __forceinline__ T of(T x) { return formula; } };
 UNARY(Neg, -x)
 UNARY(Abs, fabs(x))
-UNARY(Sign, x > 0 ? T(1) : x < 0 ? T(-1) : x)   // of 0 and NaN: itself
+UNARY(Sign, T((x > 0) - (x < 0)))   // of NaN: 0
 UNARY(Exp, exp(x))
 UNARY(Expm1, expm1(x))
 UNARY(Log, log(x))

@@ -16,7 +16,7 @@ template <class T, class F> __attribute__((no_sanitize("thread"), noinline)) T a
     template <class T> inline __attribute__((always_inline)) T name(T* p, T x) {                                                \
         return minidl::emulator::atomically(p, [x](T before) __attribute__((no_sanitize("thread"))) { return after; }); \
     }
-MINIDL_ATOMIC(atomicAdd, static_cast<T>(before + x))
+MINIDL_ATOMIC(atomicAdd, (MINIDL_COUNT(addition), static_cast<T>(before + x)))
 MINIDL_ATOMIC(atomicSub, static_cast<T>(before - x))
 MINIDL_ATOMIC(atomicMax, before < x ? x : before)
 MINIDL_ATOMIC(atomicMin, x < before ? x : before)

@@ -125,6 +125,10 @@ void count_access(int access, bool shared, uint64_t address, unsigned bytes, uin
     traces[now->number % LANES].push_back({code, address, static_cast<uint8_t>(bytes), static_cast<uint8_t>(access), shared});
 }
 
+void forget_traces() {   // of a launch that was given up
+    for (auto& trace : traces) trace.clear();
+}
+
 bool trace_full() { return traces[now->number % LANES].size() >= ROOM; }
 
 void count_pass() {

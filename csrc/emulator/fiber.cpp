@@ -1,5 +1,9 @@
 // Changing stacks: push the registers that a function must keep, exchange the stack pointer, pop. About 2 ns; `ucontext`, which also saves the signal mask by a system
 // call, takes 100 times that and serves every other processor.
+#if defined(__APPLE__)
+#define _XOPEN_SOURCE 600   // for ucontext
+#define _DARWIN_C_SOURCE
+#endif
 #include "fiber.h"
 
 #include <sys/mman.h>

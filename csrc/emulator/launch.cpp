@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/time.h>
+#include <time.h>
 
 #include "launch.h"
 
@@ -11,9 +12,19 @@ namespace {
 
 const Kernel* first_kernel = nullptr;
 pthread_t runner;
+volatile bool running = false;
+double deadline;   // of the process's processor time
 
-// Processor time is over. If the kernel's own code runs, it is left on the spot; if the emulator's, at its next step.
+double processor_time() {
+    timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+// Processor time is over. If the kernel's own code runs, it is left on the spot; if the emulator's, at its next step. A signal that comes late, for a launch that is
+// over, changes nothing.
 void on_time_over(int) {
+    if (!running || processor_time() < deadline) return;
     launch.expired = true;
     if (!pthread_equal(pthread_self(), runner)) pthread_kill(runner, SIGVTALRM);
     else if (!launch.inside && now) stop();
@@ -23,6 +34,7 @@ void set_clock(double seconds) {
     itimerval value{};
     value.it_value.tv_sec = static_cast<time_t>(seconds);
     value.it_value.tv_usec = static_cast<suseconds_t>((seconds - static_cast<double>(value.it_value.tv_sec)) * 1e6);
+    if (seconds > 0) value.it_interval.tv_usec = 50000;   // again and again: it counts in coarse ticks, and the first may come early
     setitimer(ITIMER_VIRTUAL, &value, nullptr);
 }
 
@@ -72,10 +84,14 @@ EXPORT int minidl_emulator_launch(int n, const unsigned* grid, const unsigned* b
     action.sa_flags = SA_NODEFER | SA_RESTART;   // the handler may leave for good: the signal must not stay blocked
     runner = pthread_self();
     sigaction(SIGVTALRM, &action, &before);
+    deadline = processor_time() + seconds;
+    running = true;
     set_clock(seconds);
+    forget_traces();
     run_grid();
+    running = false;
     set_clock(0);
-    sigaction(SIGVTALRM, &before, nullptr);
+    if (before.sa_handler != SIG_DFL) sigaction(SIGVTALRM, &before, nullptr);   // to the default a late signal would be deadly
     close_memory();
     *counts = launch.counts;
     *base = library_base();

@@ -105,6 +105,7 @@ void* dynamic_shared();
 
 void count_access(int kind, bool shared, uint64_t address, unsigned bytes, uint64_t code);   // counting.cpp
 bool trace_full();
+void forget_traces();
 void count_pass();                     // after each pass over the lanes of a warp
 
 // Around the emulator's own code, when a kernel calls it: the clock must not leave it half way.

@@ -15,7 +15,11 @@
 
 #include <vector>
 
-#if defined(__linux__)
+#if defined(__APPLE__)
+#include <dlfcn.h>
+#include <mach-o/getsect.h>
+#include <mach-o/loader.h>
+#else
 #include <link.h>
 #endif
 #include "memory.h"
@@ -123,8 +127,19 @@ void check_cells(Region& r, uint64_t address, unsigned bytes, int access, uint64
     }
 }
 
-#if defined(__linux__)
 // The part of memory where this library lies, and in it the part that can be written.
+#if defined(__APPLE__)
+void find_library() {
+    Dl_info info;
+    if (!dladdr(&regions, &info)) return;
+    const auto* header = static_cast<const mach_header_64*>(info.dli_fbase);
+    unsigned long text = 0, data = 0;
+    image = reinterpret_cast<uint64_t>(getsegmentdata(header, "__TEXT", &text));
+    statics.base = reinterpret_cast<uint64_t>(getsegmentdata(header, "__DATA", &data));
+    statics.bytes = data;
+    image_end = statics.base + data;
+}
+#else
 int find_image(dl_phdr_info* info, size_t, void*) {
     const uint64_t mine = reinterpret_cast<uint64_t>(&regions);
     uint64_t low = ~0ull, high = 0, data = 0, data_end = 0;
@@ -141,6 +156,7 @@ int find_image(dl_phdr_info* info, size_t, void*) {
     statics.base = data, statics.bytes = data_end - data;
     return 1;
 }
+void find_library() { dl_iterate_phdr(find_image, nullptr); }
 #endif
 
 }  // namespace
@@ -170,13 +186,11 @@ void access(uint64_t address, unsigned bytes, int access, uint64_t code) {
 
 bool open_memory() {
     regions.clear();
-#if defined(__linux__)
     if (!statics.base) {
-        dl_iterate_phdr(find_image, nullptr);
+        find_library();
         statics.number = -1;
         statics.shared = statics.fresh = true;
     }
-#endif
     if (launch.dynamic_bytes) {
         dynamic = static_cast<char*>(aligned_alloc(256, (launch.dynamic_bytes + 255) / 256 * 256));
         if (!dynamic) return false;

@@ -40,7 +40,6 @@ struct Exchanged {
 };
 Exchanged exchange(const char* what, unsigned mask, uint64_t value, Place place);
 unsigned lane_index();
-unsigned living_lanes();
 void reads_absent_lane(unsigned lane, Place place);   // reports it
 
 // Before an atomic operation; `from` is where the kernel called it.
@@ -48,6 +47,11 @@ void atomic_access(const void* address, size_t size, const void* from);
 
 void count_multiply_add();
 void count_addition();
+#if defined(MINIDL_CHECKED)
+#define MINIDL_COUNT(what) minidl::emulator::count_##what()
+#else
+#define MINIDL_COUNT(what) static_cast<void>(0)
+#endif
 
 // T, and not to be deduced from this argument.
 template <class T> struct Same { using type = T; };

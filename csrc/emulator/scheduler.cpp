@@ -60,14 +60,18 @@ unsigned expected(const Warp& warp, unsigned mask) {
 
 // Delivers to every lane what all gave, if all that the mask names wait in the same exchange.
 bool complete(Warp& warp, const Thread& asking) {
-    const unsigned lanes = expected(warp, asking.mask);
+    const bool whoever_comes = strcmp(asking.what, "__activemask") == 0;
+    unsigned lanes = expected(warp, asking.mask);
     for (unsigned i = 0; i < warp.size; ++i)
-        if ((lanes >> i & 1) && !same_exchange(warp.lane[i], asking)) return false;
+        if ((lanes >> i & 1) && !same_exchange(warp.lane[i], asking)) {
+            if (!whoever_comes) return false;
+            lanes &= ~(1u << i);
+        }
     for (unsigned i = 0; i < warp.size; ++i)
         if (lanes >> i & 1) warp.delivered[i] = warp.lane[i].value, warp.lane[i].state = State::ready;
     warp.took_part = lanes;
     if (strcmp(asking.what, "__syncwarp") == 0) ++warp.epoch;   // it orders memory, a shuffle does not
-    else ++launch.counts.exchanges;
+    else if (!whoever_comes) ++launch.counts.exchanges;
     return true;
 }
 
@@ -90,13 +94,17 @@ void report_stuck(const Warp& warp, const Thread& asking) {
 // After a pass: which lanes can go on?
 bool advance(Warp& warp) {
     bool any = false;
-    const Thread* waiting = nullptr;
+    const Thread *waiting = nullptr, *asking = nullptr;
     for (unsigned i = 0; i < warp.size; ++i) {
         Thread& t = warp.lane[i];
         if (t.state == State::paused) t.state = State::ready;
-        if (t.state == State::in_exchange && !((t.mask >> i & 1) && complete(warp, t))) waiting = &t;
+        if (t.state == State::in_exchange) {
+            if (strcmp(t.what, "__activemask") == 0) asking = &t;
+            else if (!(t.mask >> i & 1) || !complete(warp, t)) waiting = &t;
+        }
         any = any || t.state == State::ready;
     }
+    if (!any && asking) any = complete(warp, *asking);   // nobody else can come any more
     if (!any && waiting) {
         report_stuck(warp, *waiting);
         launch.stopped = true;
@@ -235,7 +243,6 @@ Index block_size() { return launch.block; }
 Index grid_size() { return launch.grid; }
 void* dynamic_shared_memory() { return dynamic_shared(); }
 unsigned lane_index() { return now->number % LANES; }
-unsigned living_lanes() { return expected(*now_warp, ~0u); }
 
 void block_barrier(Place place) {
     now->place = place;

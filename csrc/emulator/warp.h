@@ -62,8 +62,8 @@ inline unsigned __ballot_sync(unsigned mask, int vote, MINIDL_HERE) { return min
 inline int __any_sync(unsigned mask, int vote, MINIDL_HERE) { return minidl::emulator::ballot("__any_sync", mask, vote != 0, {file, line}) != 0; }
 inline int __all_sync(unsigned mask, int vote, MINIDL_HERE) { return minidl::emulator::ballot("__all_sync", mask, vote == 0, {file, line}) == 0; }
 
-// Lanes run one after another here and never part: all that have not ended count as active.
-inline unsigned __activemask() { return minidl::emulator::living_lanes(); }
+// The lanes that come here together: those that wait here when no other lane of the warp can go on.
+inline unsigned __activemask(MINIDL_HERE) { return minidl::emulator::exchange("__activemask", 0xffffffffu, 0, {file, line}).lanes; }
 
 inline void __syncwarp(unsigned mask = 0xffffffffu, MINIDL_HERE) {
     asm volatile("" ::: "memory");

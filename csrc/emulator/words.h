@@ -13,7 +13,11 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __align__(bytes) __attribute__((aligned(bytes)))
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
 #define UNROLL _Pragma("GCC unroll 16")
+#endif
 
 // Blocks run one after another, so one static copy serves them all; its content before the first write of a block counts as uninitialised.
 #define __shared__ static
@@ -44,11 +48,6 @@ inline float __expf(float x) { return expf(x); }
 inline float __logf(float x) { return logf(x); }
 inline float __fdividef(float x, float y) { return x / y; }
 
-#if defined(MINIDL_CHECKED)
-#define MINIDL_COUNT(what) minidl::emulator::count_##what()
-#else
-#define MINIDL_COUNT(what) (void)0
-#endif
 template <class T> inline T multiply_add(T a, T b, T c) { return MINIDL_COUNT(multiply_add), a * b + c; }
 template <class T> inline T add(T a, T b) { return MINIDL_COUNT(addition), a + b; }
 
@@ -67,6 +66,7 @@ template <class... A, void (*kernel)(A...)> struct Entry<kernel> {
 
 #define MINIDL_JOINED(a, b) a##b
 #define MINIDL_UNIQUE(a, b) MINIDL_JOINED(a, b)
+#define PLAIN_KERNEL(name) KERNEL(name)
 #define KERNEL(...)                                                                      \
     static const minidl::emulator::Kernel MINIDL_UNIQUE(kernel_, __COUNTER__)(#__VA_ARGS__, \
         minidl::emulator::Entry<&__VA_ARGS__>::run, minidl::emulator::Entry<&__VA_ARGS__>::sizes, minidl::emulator::Entry<&__VA_ARGS__>::count);

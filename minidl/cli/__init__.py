@@ -1,4 +1,4 @@
-"""The command line: minidl train | eval | predict | sample | bench | formulas | doctor.
+"""The command line: minidl train | eval | predict | sample | bench | cuda-profile | formulas | doctor.
 
 Whatever goes wrong ends in one sentence on standard error and an exit code: 2 for bad input, 1 for a failure, 130 after
 Ctrl-C. With MINIDL_TRACEBACK=1 in the environment the traceback is shown as well.
@@ -60,12 +60,16 @@ def dispatch(arguments: Sequence[str]) -> int:
         from minidl.cli.benching import run_benchmarks
 
         return run_benchmarks(options)
+    if command == "cuda-profile":
+        from minidl.cli.profiling import run_profile
+
+        return run_profile(options)
     if command == "formulas":
         from minidl.cli.formulas import run_formulas
 
         return run_formulas(options)
     if command is None:
-        known = "train, eval, predict, sample, bench, formulas, doctor"
+        known = "train, eval, predict, sample, bench, cuda-profile, formulas, doctor"
         raise UsageError(f"minidl: which command? One of {known}; see minidl --help")
     from minidl.cli.machine import set_machine
 

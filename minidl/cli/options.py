@@ -30,7 +30,12 @@ examples:
   minidl bench kernels --peers numpy --only matmul    one family beside one library
   minidl bench --quick                                does it run?
 """
-
+PROFILE_EXAMPLES = """\
+examples:
+  minidl cuda-profile matmul                                    every rung, matrices of 256 x 256
+  minidl cuda-profile matmul --rungs naive,coalesced --size 64  two of them
+  minidl cuda-profile reduce --json                             the sum's rungs, for a program to read
+"""
 FORMULAS_EXAMPLES = """\
 examples:
   minidl formulas                                     all of them
@@ -70,7 +75,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     first = arguments[0] if arguments else "--help"
     if not first.startswith("-") and first not in commands:
         near = difflib.get_close_matches(first, commands, 1, 0.5)
-        known = "train, eval, predict, sample, bench, formulas or doctor"
+        known = "train, eval, predict, sample, bench, cuda-profile, formulas or doctor"
         hint = f"did you mean {near[0]!r}?" if near else f"expected {known}"
         raise UsageError(f"minidl: there is no command {first!r}; {hint}")
     options, unknown = parser.parse_known_args(list(arguments))
@@ -231,6 +236,18 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     bench.add_argument("--full", action="store_true", help="more rounds, and matrix products of many sizes")
     bench.add_argument("--threads", type=whole(1, 1024), metavar="N", help="of every library (default 2)")
     bench.add_argument("--out", metavar="FOLDER", help="for figures and pictures (default runs/bench-NNN)")
+
+    profile = commands.add_parser(
+        "cuda-profile",
+        help="count what CUDA kernels ask of a GPU, rung by rung, without one",
+        description="Run CUDA kernels on the emulator and count, exactly, what they ask of a GPU's memory.",
+        epilog=PROFILE_EXAMPLES,
+    )
+    profile.add_argument("family", type=choice("matmul", "reduce"), metavar="FAMILY", help="matmul or reduce")
+    profile.add_argument("--rungs", type=words, metavar="NAMES", help="of the ladder, or all (default)")
+    profile.add_argument("--size", type=whole(1, 1025), metavar="N", help="of the N x N matrices (default 256)")
+    profile.add_argument("--type", type=choice("float32", "float64"), help="float32 (default) or float64")
+    profile.add_argument("--json", action="store_true", help="print the counts as JSON")
 
     formulas = commands.add_parser(
         "formulas",

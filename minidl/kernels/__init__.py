@@ -4,7 +4,7 @@
 `kernel(x)` picks by the type of array that a tensor holds.
 
 `matmul`, `conv2d`, `sum` and `softmax` are ladders (ladders.py): each of these verbs in several forms, from pure Python
-to the kernel that ships, as in `minidl.kernels.matmul.blocked(a, b)`.
+to the kernel that ships, as in `minidl.kernels.matmul.blocked(a, b)`. `emulator` runs the CUDA kernels on the CPU.
 """
 
 from __future__ import annotations
@@ -63,7 +63,11 @@ def active() -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    """The ladders, loaded when one is asked for: a training run needs none."""
+    """The ladders and the emulator, loaded when one is asked for: a training run needs none."""
+    if name == "emulator":
+        import importlib
+
+        return importlib.import_module("minidl.kernels.emulator")
     if name not in _LADDERS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import ladders

@@ -4,12 +4,12 @@
     reduce_sum(device, "tree", x, axes, keepdims)
     unary(device, "exp", x)              binary(device, "add", a, b)
 
-A `Device` owns memory and runs kernels; the lines are the same for each. The emulator (emulator.py) runs the kernels on NumPy
-arrays, on the CPU. A device of CuPy arrays takes the same protocol: `xp` is CuPy, `launch` looks the kernel up by its
-name expression in what NVRTC compiled and packs the arguments in the same order.
+A `Device` runs kernels; the lines are the same for each. The emulator (emulator.py) runs them on NumPy arrays, on the
+CPU. A device of CuPy arrays takes the same protocol: `xp` is CuPy, and `launch` looks the kernel up by its text, which
+is a name expression of NVRTC's, and packs the arguments in the same order.
 
-Tile sizes stand here and in the kernels' template arguments or constants; both sides check: a launch whose kernel was not
-instantiated, or whose arguments have other sizes than the kernel's, is refused with a sentence.
+Tile sizes stand here beside the grids that follow from them, and in the kernels' own constants. A launch whose kernel
+was not instantiated, or whose arguments have other sizes than the kernel's, is refused with a sentence.
 """
 
 from __future__ import annotations
@@ -21,7 +21,19 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["BINARY", "MATMUL", "SUM", "UNARY", "Device", "Matrix", "binary", "check_launch", "matmul", "reduce_sum", "unary"]
+__all__ = [
+    "BINARY",
+    "MATMUL",
+    "SUM",
+    "UNARY",
+    "Device",
+    "Matrix",
+    "binary",
+    "check_launch",
+    "matmul",
+    "reduce_sum",
+    "unary",
+]
 
 Array = Any  # NumPy's or CuPy's
 Axes = tuple[int, ...]
@@ -174,9 +186,7 @@ def matmul(device: Device, rung: str, a: Array, b: Array) -> Array:
             some = slice(first, first + MOST_BLOCKS[2])
             operands = {"A": Matrix(A[some]), "B": Matrix(B[some]), "C": Matrix(c[some])}
             grid = (pieces(N, line.tile[1]), pieces(M, line.tile[0]), len(c[some]))
-            device.launch(
-                line.kernel.format(T=T), grid, line.block, {"M": M, "N": N, "K": K, **operands}, writes=["C"]
-            )
+            device.launch(line.kernel.format(T=T), grid, line.block, {"M": M, "N": N, "K": K, **operands}, writes=["C"])
     return c.reshape(*batch, M, N)
 
 
@@ -257,7 +267,8 @@ def reduce_sum(device: Device, rung: str, x: Array, axes: Axes, keepdims: bool =
 # ---------------------------------------------------------------------------------------------- elementwise
 
 UNARY = tuple(
-    "neg abs sign exp expm1 log log1p log2 sqrt rsqrt square reciprocal sin cos tanh sigmoid erf floor ceil round relu".split()
+    "neg abs sign exp expm1 log log1p log2 sqrt rsqrt square reciprocal sin cos tanh sigmoid erf floor ceil round"
+    " relu".split()
 )
 BINARY = tuple("add sub mul div pow maximum minimum eq ne lt le gt ge".split())
 COMPARISONS = frozenset(BINARY[-6:])
@@ -278,7 +289,8 @@ class Walk:
 
 def walk(name: str, *operands: Array) -> Walk:
     """Drops dimensions of size 1 and merges neighbours where every operand allows it."""
-    shape, strides = [], []
+    shape: list[int] = []
+    strides: list[list[int]] = []
     for d, size in enumerate(operands[0].shape):
         if size == 1:
             continue

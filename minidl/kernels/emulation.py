@@ -71,7 +71,12 @@ class _Counts(ctypes.Structure):
 
 
 class _Array(ctypes.Structure):
-    _fields_ = [("data", ctypes.c_uint64), ("bytes", ctypes.c_uint64), ("writable", ctypes.c_int32), ("fresh", ctypes.c_int32)]
+    _fields_ = [
+        ("data", ctypes.c_uint64),
+        ("bytes", ctypes.c_uint64),
+        ("writable", ctypes.c_int32),
+        ("fresh", ctypes.c_int32),
+    ]
 
 
 class _Who(ctypes.Structure):
@@ -84,9 +89,9 @@ class _Who(ctypes.Structure):
 class _Fault(ctypes.Structure):
     _fields_ = [
         ("kind", ctypes.c_int32), ("access", ctypes.c_int32), ("who", _Who), ("other", _Who),
-        ("other_access", ctypes.c_int32), ("array", ctypes.c_int32), ("offset", ctypes.c_int64), ("bytes", ctypes.c_int32),
-        ("line", ctypes.c_int32), ("other_line", ctypes.c_int32), ("code", ctypes.c_uint64), ("times", ctypes.c_uint64),
-        ("file", ctypes.c_char * 64), ("word", ctypes.c_char * 64),
+        ("other_access", ctypes.c_int32), ("array", ctypes.c_int32), ("offset", ctypes.c_int64),
+        ("bytes", ctypes.c_int32), ("line", ctypes.c_int32), ("other_line", ctypes.c_int32), ("code", ctypes.c_uint64),
+        ("times", ctypes.c_uint64), ("file", ctypes.c_char * 64), ("word", ctypes.c_char * 64),
     ]  # fmt: skip
 
 
@@ -175,7 +180,7 @@ class Library:
         number = self.kernels[kernel][0]
         buffers = [ctypes.create_string_buffer(each, len(each)) for each in arguments]
         pointers = (ctypes.c_void_p * (len(buffers) + 1))(*map(ctypes.addressof, buffers))
-        arrays = (_Array * (len(memory) + 1))(*((m.address, m.bytes, m.writable, m.fresh) for m in memory))
+        arrays = (_Array * (len(memory) + 1))(*(_Array(m.address, m.bytes, m.writable, m.fresh) for m in memory))
         counts, faults, base = _Counts(), (_Fault * 32)(), ctypes.c_uint64()
         with self._lock:
             found = self._library.minidl_emulator_launch(
@@ -184,18 +189,18 @@ class Library:
             )  # fmt: skip
         if found < 0:
             raise MemoryError(f"{kernel}: no memory for the emulator's stacks or tables; use smaller arrays or blocks")
-        total = Counts(*(getattr(counts, f.name) for f in fields(Counts)))
+        total = Counts(*(getattr(counts, f.name) for f in fields(Counts))) if self.checked else Counts()
         return total, [self._explain(kernel, fault, memory, seconds) for fault in faults[:found]]
 
     def _explain(self, kernel: str, fault: _Fault, memory: Sequence[Memory], seconds: float) -> Fault:
         kind = KINDS[fault.kind]
-        sentence = f"{kernel}: {fault.who} {_words(kind, fault, memory, seconds)}{self._place(fault)}"
+        sentence = f"{kernel}{self._place(fault)}: {fault.who} {_words(kind, fault, memory, seconds)}"
         if fault.times > 1:
             sentence += f"; found {fault.times} times"
         return Fault(kind, kernel, tuple(fault.who.block), tuple(fault.who.thread), sentence, fault.times)
 
     def _place(self, fault: _Fault) -> str:
-        """" at matmul.cu:57", where that is known."""
+        """ at matmul.cu:57 (with the blank), where that is known."""
         if fault.file:
             return f" at {fault.file.decode()}:{fault.line}"
         tool = shutil.which("addr2line")
@@ -225,34 +230,36 @@ def _words(kind: str, fault: _Fault, memory: Sequence[Memory], seconds: float) -
         case "misaligned":
             return f"{did} {bytes} at once {where}, which is no multiple of {fault.bytes}; a GPU stops there"
         case "index":
-            return f"uses index {fault.offset}, which is outside of its array"
+            return f"uses index {fault.offset}, which is outside of its array; guard the edge"
         case "race":
-            barrier = "a __syncthreads()" if tuple(fault.who.block) == tuple(fault.other.block) else "an order of blocks"
-            return (
-                f"{did} {bytes} {where}, which {fault.other} has {other_did} since the last barrier;"
-                f" {barrier} between the two is missing"
-            ).replace("an order of blocks between the two is missing", "blocks of one launch have no order")
+            same = tuple(fault.who.block) == tuple(fault.other.block)
+            remedy = (
+                "no barrier lies between: add __syncthreads() (within a warp __syncwarp()) or use an atomic operation"
+                if same
+                else "blocks of one launch have no order: use two launches or an atomic operation"
+            )
+            return f"{did} {bytes} {where}, which {fault.other} has {other_did}, and {remedy}"
         case "uninitialised":
             return f"{did} {bytes} {where}, which nobody has written before"
         case "divergent barrier":
-            return f"waits in {place}, which thread {tuple(fault.other.thread)} never reaches: it has ended; barrier"
+            return f"waits in {place}, which thread {tuple(fault.other.thread)} never reaches, for it has ended"
         case "different barriers":
             return (
-                f"waits in {place}, while thread {tuple(fault.other.thread)} waits at line {fault.other_line}: all threads"
-                " of a block must meet at the same one; barrier"
+                f"waits in {place}, while thread {tuple(fault.other.thread)} waits at line {fault.other_line}; all"
+                " threads of a block must meet at the same one"
             )
         case "stuck exchange":
             if tuple(fault.who.thread) == tuple(fault.other.thread):
-                return f"calls {place} with a mask that does not name its own lane; call"
+                return f"calls {place} with a mask that does not name its own lane"
             return (
                 f"waits in {place} for thread {tuple(fault.other.thread)}, which its mask names and which waits at line"
-                f" {fault.other_line}; call"
+                f" {fault.other_line}"
             )
         case "absent lane":
-            return f"asks lane {fault.offset}, which takes no part, for its value; shuffle"
+            return f"asks lane {fault.offset} for its value in a shuffle in which that lane takes no part"
     return (
-        f"still ran after {seconds:g} s of processor time, so the launch was given up: a loop that never ends, a wait for"
-        " another block, or a launch that needs a larger `seconds`"
+        f"still ran after {seconds:g} s of processor time, so the launch was given up: a loop that never ends, a wait"
+        " for another block, or a launch that needs a larger `seconds`"
     )
 
 
@@ -271,12 +278,15 @@ def _where(fault: _Fault, memory: Sequence[Memory]) -> str:
 
 def build(source: Path, target: Path, checked: bool = True) -> Library:
     """Compile your own kernels for the emulator: a .cu file that includes csrc/emulator/cuda.h and names its
-    kernels in KERNEL(...). RuntimeError with the compiler's words where that fails."""
+    kernels in KERNEL(...) or PLAIN_KERNEL(...). RuntimeError with the compiler's words where that fails."""
     compiler = shlex.split(os.environ.get("CXX", "c++"))
     runtime = [str(path) for path in sorted((CSRC / "emulator").glob("*.cpp")) if path.stem != "kernels"]
+    if not CSRC.is_dir():
+        raise RuntimeError(f"emulator: {CSRC} is not there; own kernels are compiled in a checkout of minidl")
     kernels = target.with_suffix(".o")
+    kind = CHECKED if checked else []
     for command in (
-        [*compiler, *RUNTIME, *(CHECKED if checked else []), f"-I{CSRC}", "-x", "c++", "-c", str(source), "-o", str(kernels)],
+        [*compiler, *RUNTIME, *kind, f"-I{CSRC}", "-x", "c++", "-c", str(source), "-o", str(kernels)],
         [*compiler, *RUNTIME, "-shared", *runtime, str(kernels), "-o", str(target), "-pthread"],
     ):
         run = subprocess.run(command, capture_output=True, text=True)

@@ -7,12 +7,12 @@
 
 Every access to memory is seen. A kernel that reads or writes out of bounds, races, leaves a barrier out or never ends
 raises a `KernelFault`: a sentence with kernel, block, thread and line. What it asks of a GPU is counted, exactly:
-`minidl cuda-profile matmul` prints that rung by rung. `Device(checked=False)` runs the same kernels without checks, fast
-enough to train on.
+`minidl cuda-profile matmul` prints that rung by rung. `Device(checked=False)` runs the same kernels without checks,
+many times as fast.
 
-Arrays are NumPy's. A checked launch works on copies that lie as on a GPU, each on a boundary of 256 bytes and
-with empty space around it, so that counts do not depend on where NumPy put them, and a step out of an array never lands in
-the next one.
+Arrays are NumPy's. A checked launch works on copies that lie as on a GPU, each on a boundary of 256 bytes and with
+empty space around it, so that counts do not depend on where NumPy put them, and a step out of an array does not land
+in the next one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,19 @@ from . import cuda, reference
 from .emulation import Counts, Fault, KernelFault, Library, Memory
 from .ladders import Ladder
 
-__all__ = ["Counts", "Device", "Fault", "KernelFault", "Launch", "available", "binary", "matmul", "profile", "sum", "unary"]
+__all__ = [
+    "Counts",
+    "Device",
+    "Fault",
+    "KernelFault",
+    "Launch",
+    "available",
+    "binary",
+    "matmul",
+    "profile",
+    "sum",
+    "unary",
+]
 
 Array = np.ndarray
 APART = 1 << 16  # bytes of nothing between arrays
@@ -93,7 +105,8 @@ class Device:
         kernels = self.kernels or library(self.checked)
         sizes = kernels.sizes(kernel)
         if len(sizes) != len(arguments):
-            raise ValueError(f"{kernel}: got {len(arguments)} arguments ({', '.join(arguments)}), it takes {len(sizes)}")
+            given = ", ".join(arguments)
+            raise ValueError(f"{kernel}: got {len(arguments)} arguments ({given}), it takes {len(sizes)}")
         arrays = {name: getattr(each, "array", each) for name, each in arguments.items()}
         arrays = {name: each for name, each in arrays.items() if isinstance(each, np.ndarray)}
         with (_copies if self.checked else _in_place)(arrays, writes, fresh) as memory:
