@@ -11,6 +11,8 @@ from . import ops, random, tape
 from ._dtypes import category, float32
 from .ops._common import element
 from .ops._region import Region, cleared, placed, taken
+from .ops.index import _index_of as index_of
+from .ops.index import check_dtype, misfit, put
 from .tape import Node, Storage, View, clock, mode, wrap
 
 if TYPE_CHECKING:
@@ -67,33 +69,35 @@ class InPlace:
 
     def __setitem__(self: Any, index: Any, value: Any) -> None:
         name = "index assignment"
-        known = isinstance(value, tape._TensorClass)
-        if mode.recording and (self.node is not None or (known and value.node is not None)):
-            at, basic = ops.index._index_of(index, name)
+        at, basic, rest = index_of(index, name)
+        if rest is not None:
+            ops.getitem(self, at)[rest] = value
+            return
+        if not isinstance(value, tape._TensorClass):
+            value = self._value(name, value)
+        elif not basic:
+            check_dtype(self, at, value)
+        if mode.recording and (self.node is not None or value.node is not None):
             if not basic:
-                self._write(name, ops.index_put(self._alias(), index, value.to(self.dtype) if known else value))
+                self._write(name, ops.index_put(self._alias(), index, value.to(self.dtype)))
                 return
             part = ops.getitem(self, at)
-            if not known:
-                value = wrap(np.asarray(value, self.array.dtype))
-            elif value.array.__array_interface__ == part.array.__array_interface__:
-                return  # x[0] += 1 has written into x, and now assigns x[0] to itself
-            part._write(name, _fitting(value.to(self.dtype), part.array.shape))
-            return
-        if known:
-            value = value.array
-        at, _ = ops.index._index_of(index, name)
+            if value.array.__array_interface__ != part.array.__array_interface__:
+                part._write(name, _fitting(value.to(self.dtype), part.array.shape))
+            return  # x[0] += 1 has written into x already, and now assigns x[0] to itself
         if not self.array.flags.writeable:
             raise RuntimeError(
                 f"{name}: several elements of this tensor share one place in memory (expand); clone() it first"
             )
-        try:
-            self.array[at] = value
-        except IndexError as error:
-            raise IndexError(f"{name}: shape {self.array.shape}: {error}") from None
-        except ValueError:
-            raise _misfit(np.shape(value), self.array[at].shape) from None
+        put(self.array, at, value)
         tape.root_of(self).written = clock()
+
+    def _value(self: Any, name: str, value: Any) -> Tensor:
+        """Numbers, lists and arrays as what can be assigned."""
+        try:
+            return wrap(np.asarray(value, None if isinstance(value, np.ndarray) else self.array.dtype))
+        except (TypeError, ValueError):
+            raise TypeError(f"{name}: cannot assign {type(value).__name__}; give a Tensor or a number") from None
 
     def add_(self: Any, other: Any, *, alpha: Any = 1) -> Tensor:
         return self._write("add_", ops.add(self._alias(), other, alpha=alpha))
@@ -195,20 +199,16 @@ def _recorded(value: Any) -> bool:
     return isinstance(value, tape._TensorClass) and value.node is not None
 
 
-def _misfit(value: tuple[int, ...], place: tuple[int, ...]) -> Exception:
-    return ValueError(f"index assignment: a value of shape {value} does not fit the {place} that the index names")
-
-
 def _fitting(value: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The value broadcast to the place that it is assigned to; sizes of 1 too many in front do not count."""
     old = value.array.shape
     extra = max(len(old) - len(shape), 0)
     if old[:extra] != (1,) * extra:
-        raise _misfit(old, shape)
+        raise misfit(old, shape)
     try:
         return ops.broadcast_to(ops.reshape(value, old[extra:]), shape)
     except ValueError:
-        raise _misfit(old, shape) from None
+        raise misfit(old, shape) from None
 
 
 # ------------------------------------------------------------------------------- writing through a view, on the tape

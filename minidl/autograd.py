@@ -22,6 +22,10 @@ class _Recording(ContextDecorator):
 
     _value: bool
 
+    def __new__(cls, function: Any = None) -> Any:
+        """no_grad() for a block; no_grad(function), as a decorator without brackets, is the decorated function."""
+        return cls()(function) if callable(function) else super().__new__(cls)
+
     def __init__(self) -> None:
         self._before: list[bool] = []
 
@@ -42,7 +46,11 @@ class no_grad(_Recording):
 
 
 class inference_mode(no_grad):
-    """no_grad under the name that PyTorch gives to its strictest form."""
+    """no_grad under the name that PyTorch gives to its strictest form; inference_mode(False) leaves recording on."""
+
+    def __init__(self, mode: bool = True) -> None:
+        super().__init__()
+        self._value = not mode
 
 
 class enable_grad(_Recording):

@@ -26,11 +26,15 @@ class ValuesAndIndices(NamedTuple):
     indices: Tensor
 
 
-def _index_of(index: Any, name: str) -> tuple[Any, bool]:
-    """A NumPy index from one that may hold tensors, and whether it is basic (gives a view)."""
+def _index_of(index: Any, name: str) -> tuple[Any, bool, Any]:
+    """A NumPy index from one that may hold tensors, whether it is basic (gives a view), and what is left to index then.
+
+    Something is left where whole numbers or single bools stand beside arrays: as PyTorch, they are taken first, so that
+    they do not decide where the arrays' dimensions go: x[0, :, [1, 2]] is x[0][:, [1, 2]].
+    """
     parts = index if isinstance(index, tuple) else (index,)
     found: list[Any] = []
-    basic = True
+    arrays = single = False
     for part in parts:
         if hasattr(part, "array"):
             part = part.array
@@ -46,15 +50,40 @@ def _index_of(index: Any, name: str) -> tuple[Any, bool]:
                 part = part.astype(int64)
             if part.dtype.kind not in "iub":
                 raise TypeError(f"{name}: index arrays hold integers or bools, got {part.dtype.name}")
-            basic = False
-        elif isinstance(part, (bool, np.bool_)):
-            basic = False
-        elif isinstance(part, slice) and part.step is not None and part.step <= 0:
-            raise ValueError(f"{name}: the step of a slice must be positive, got {part.step}; use flip to reverse")
-        elif part is not None and part is not Ellipsis and not isinstance(part, (int, np.integer, slice)):
+            if part.ndim:
+                arrays = True
+            else:
+                part, single = part.item(), True
+        elif isinstance(part, (int, np.integer, np.bool_)):
+            single = True
+        elif isinstance(part, slice):
+            if part.step is not None and part.step <= 0:
+                raise ValueError(f"{name}: the step of a slice must be positive, got {part.step}; use flip to reverse")
+        elif part is not None and part is not Ellipsis:
             raise TypeError(f"{name}: cannot index with {type(part).__name__}")
         found.append(part)
-    return tuple(found), basic
+    if single and (arrays or any(isinstance(part, (bool, np.bool_)) for part in found)):
+        first, rest = _numbers_first(found)
+        return first, True, rest
+    return tuple(found), not arrays, None
+
+
+def _numbers_first(parts: list[Any]) -> tuple[tuple[Any, ...], Any]:
+    """An index in two steps: slices, None and whole numbers, then arrays and masks; a bool is a mask of one element."""
+    first: list[Any] = []
+    second: list[Any] = []
+    for part in parts:
+        if isinstance(part, (bool, np.bool_)):
+            first.append(None)
+            second.append(np.array([part]))
+        elif isinstance(part, np.ndarray):
+            first += [slice(None)] * (part.ndim if part.dtype.kind == "b" else 1)
+            second.append(part)
+        else:
+            first.append(part)
+            if not isinstance(part, (int, np.integer)):
+                second.append(part if part is Ellipsis else slice(None))
+    return tuple(first), tuple(second)
 
 
 def getitem(input: Tensor, index: Any) -> Tensor:
@@ -66,7 +95,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     that is taken twice gets both gradients.
     """
     x = tensor_of(input, "getitem")
-    at, basic = _index_of(index, "index")
+    at, basic, rest = _index_of(index, "index")
     try:
         Y = x.array[at]
     except IndexError as error:
@@ -75,7 +104,8 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     if basic:
         if Y.__class__ is not np.ndarray:
             Y = x.array[at + (Ellipsis,)]  # one element, as a 0-d view
-        return view(Y, x, lambda G: _place(G, at, shape, True))
+        y = view(Y, x, lambda G: _place(G, at, shape, True))
+        return y if rest is None else getitem(y, rest)
     if x.node is not None:
         at = _own(at)
     return record(Y, x, lambda G: _place(G, at, shape, False))
@@ -105,21 +135,47 @@ def index_put(input: Tensor, index: Any, value: Any) -> Tensor:
     X with VALUE at index: what `x[index] = value` records.
     """
     x = tensor_of(input, "index_put")
-    at, _ = _index_of(index, "index assignment")
+    at, _, rest = _index_of(index, "index assignment")
     if not hasattr(value, "array"):
         value = constant(np.asarray(value, x.array.dtype))
+    if rest is not None:
+        return index_put(x, at, index_put(getitem(x, at), rest, value))
     Y = x.array.copy()
-    try:
-        Y[at] = value.array
-    except IndexError as error:
-        raise IndexError(f"index assignment: shape {x.array.shape}: {error}") from None
-    except ValueError:
-        raise ValueError(
-            f"index assignment: a value of shape {value.shape} does not fit the {Y[at].shape} that the index names"
-        ) from None
+    value = put(Y, at, value)
     if x.node is not None or value.node is not None:
         at = _own(at)
     return record(Y, x, lambda G: index_put(G, at, 0.0), value, lambda G: getitem(G, at))
+
+
+def put(array: np.ndarray, at: Any, value: Tensor) -> Tensor:
+    """array[at] = value, in place; gives the value without sizes of 1 in front that were too many."""
+    try:
+        array[at] = value.array
+        return value
+    except IndexError as error:
+        raise IndexError(f"index assignment: shape {array.shape}: {error}") from None
+    except (ValueError, TypeError):
+        place, shape = array[at].shape, value.array.shape
+        extra = max(len(shape) - len(place), 0)
+        if not extra or shape[:extra] != (1,) * extra:
+            raise misfit(shape, place) from None
+        return put(array, at, reshape(value, shape[extra:]))
+
+
+def misfit(value: tuple[int, ...], place: tuple[int, ...]) -> Exception:
+    return ValueError(f"index assignment: a value of shape {value} does not fit the {place} that the index names")
+
+
+def check_dtype(x: Tensor, at: Any, value: Tensor) -> None:
+    """Through an index array the value's dtype must be the tensor's; one element for a mask may have any."""
+    if value.array.dtype != x.array.dtype:
+        arrays = [part for part in at if isinstance(part, np.ndarray)]
+        mask = len(arrays) == 1 and arrays[0].dtype.kind == "b"
+        if not (mask and value.array.size == 1):
+            raise TypeError(
+                f"index assignment: through index arrays a value of {value.array.dtype.name} does not go into a tensor of "
+                f"{x.array.dtype.name}; convert it with .to(dtype)"
+            )
 
 
 def _gathered(name: str, x: Tensor, dim: int, index: Any) -> tuple[Tensor, int, Tensor]:
