@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from . import random
+from ._conversion import _array_of, default_dtype
 from ._device import require_cpu
 from ._dtypes import as_dtype, category, float32, int64
-from ._tensor import Tensor, _array_of, default_dtype
+from ._tensor import Tensor
 from .ops._common import broadcast, element, flag, number, sequence, sizes_of, whole
 from .random import Generator
 from .tape import wrap

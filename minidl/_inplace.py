@@ -100,18 +100,23 @@ class InPlace:
             raise TypeError(f"{name}: cannot assign {type(value).__name__}; give a Tensor or a number") from None
 
     def add_(self: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+        """x ← x + alpha * other"""
         return self._write("add_", ops.add(self._alias(), other, alpha=alpha))
 
     def sub_(self: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+        """x ← x - alpha * other"""
         return self._write("sub_", ops.sub(self._alias(), other, alpha=alpha))
 
     def mul_(self: Any, other: Any) -> Tensor:
+        """x ← x * other"""
         return self._write("mul_", ops.mul(self._alias(_recorded(other)), other))
 
     def div_(self: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+        """x ← x / other"""
         return self._write("div_", ops.div(self._alias(_recorded(other)), other, rounding_mode=rounding_mode))
 
     def pow_(self: Any, exponent: Any) -> Tensor:
+        """x ← x ** exponent"""
         return self._write("pow_", ops.pow(self._alias(self.node is not None or _recorded(exponent)), exponent))
 
     neg_, exp_, expm1_, sqrt_, rsqrt_, reciprocal_ = (
@@ -134,12 +139,15 @@ class InPlace:
     scatter_add_, tril_, triu_ = _in_place(ops.scatter_add), _in_place(ops.tril), _in_place(ops.triu)
 
     def clamp_(self: Any, min: Any = None, max: Any = None) -> Tensor:
+        """x ← minimum(maximum(x, min), max)"""
         return self._write("clamp_", ops.clamp(self._alias(self.node is not None), min, max))
 
     def masked_fill_(self: Any, mask: Tensor, value: Any) -> Tensor:
+        """x ← value where mask is true."""
         return self._write("masked_fill_", ops.masked_fill(self._alias(), mask, value))
 
     def copy_(self: Any, src: Any) -> Tensor:
+        """x ← src, broadcast and converted to x's dtype."""
         if not isinstance(src, (tape._TensorClass, np.ndarray)):
             src = element(src, self.array.dtype, "copy_", "src")
         source = src if isinstance(src, tape._TensorClass) else wrap(src)
@@ -149,6 +157,7 @@ class InPlace:
             raise ValueError(f"copy_: shape {source.shape} does not fit into shape {self.array.shape}") from None
 
     def fill_(self: Any, value: Any) -> Tensor:
+        """Every element ← value, a number or a tensor of 0 dimensions."""
         if not isinstance(value, tape._TensorClass):
             value = wrap(element(value, self.array.dtype, "fill_", "value"))
         if value.array.ndim:
@@ -156,6 +165,7 @@ class InPlace:
         return self._write("fill_", ops.broadcast_to(value.to(self.dtype), self.array.shape))
 
     def zero_(self: Any) -> Tensor:
+        """Every element ← 0."""
         return self.fill_(0)
 
     def uniform_(

@@ -110,18 +110,23 @@ class Operations:
     gather, scatter_add, take_along_dim = ops.gather, ops.scatter_add, ops.take_along_dim
 
     def where(self: Any, condition: Tensor, other: Any) -> Tensor:
+        """x where condition is true, else other."""
         return ops.where(condition, self, other)
 
     def expand_as(self: Any, other: Tensor) -> Tensor:
+        """x repeated to other's shape; a view."""
         return ops.expand(self, tensor_of(other, "expand_as").array.shape)
 
     def view_as(self: Any, other: Tensor) -> Tensor:
+        """x seen in other's shape; a view."""
         return ops.view(self, tensor_of(other, "view_as").array.shape)
 
     def reshape_as(self: Any, other: Tensor) -> Tensor:
+        """x in other's shape."""
         return ops.reshape(self, tensor_of(other, "reshape_as").array.shape)
 
     def swapaxes(self: Any, axis0: int, axis1: int) -> Tensor:
+        """transpose under NumPy's name."""
         return ops.transpose(self, axis0, axis1)
 
     @property

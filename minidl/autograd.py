@@ -72,6 +72,7 @@ class set_grad_enabled(_Recording):
 
 
 def is_grad_enabled() -> bool:
+    """Whether this thread records."""
     return mode.recording
 
 

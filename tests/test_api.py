@@ -1,0 +1,169 @@
+"""Every public name of tensors, mathematics, reductions, shapes and autograd is there, typed and documented."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import Tensor, autograd
+
+CREATION = """
+    tensor as_tensor from_numpy from_dlpack zeros ones full empty eye arange linspace zeros_like ones_like full_like
+    empty_like rand_like randn_like randint_like rand randn randint randperm normal bernoulli multinomial
+    manual_seed
+""".split()
+MATH = """
+    abs neg sign exp expm1 log log1p log2 sqrt rsqrt square reciprocal sin cos tanh sigmoid erf floor ceil round
+    clamp pow add sub mul div floor_divide remainder maximum minimum isnan isfinite eq ne lt le gt ge all any
+    logical_and logical_or logical_not logical_xor
+""".split()
+REDUCTIONS = "sum mean prod var std amax amin max min argmax argmin logsumexp cumsum norm sort topk".split()
+LINEAR = "matmul mm bmm mv dot outer addmm".split()
+SHAPE = """
+    reshape flatten unflatten transpose permute t squeeze unsqueeze broadcast_to split chunk unbind narrow nonzero
+    masked_select index_select gather scatter_add take_along_dim flip roll tril triu diag masked_fill
+""".split()
+FUNCTIONS = [*CREATION, *MATH, *REDUCTIONS, *LINEAR, *SHAPE, "where", "einsum", "cat", "stack"]
+METHODS = [*MATH, *REDUCTIONS, *LINEAR, *SHAPE, "where", "view", "expand", "repeat"]
+METHODS += """
+    size dim numel numpy item tolist detach clone contiguous to float double long half int bool cpu cuda backward
+    retain_grad register_hook element_size requires_grad_ add_ sub_ mul_ div_ zero_ fill_ copy_ clamp_ normal_
+    uniform_ bernoulli_ scatter_add_ masked_fill_ new_zeros new_ones new_full new_empty new_tensor is_floating_point
+    is_contiguous stride type_as view_as expand_as reshape_as
+""".split()
+PROPERTIES = "shape ndim dtype device grad requires_grad data T mT is_leaf grad_fn".split()
+OPERATORS = """
+    add sub mul truediv floordiv mod pow matmul neg abs and or xor invert eq ne lt le gt ge radd rsub rmul rtruediv
+    rfloordiv rmod rpow rand ror rxor iadd isub imul itruediv ifloordiv imod ipow iand ior ixor getitem setitem len
+    iter bool int float index contains array dlpack dlpack_device
+""".split()
+DTYPES = {
+    "float32": "float32", "float64": "float64", "float16": "float16", "int64": "int64", "int32": "int32",
+    "int16": "int16", "uint8": "uint8", "bool": "bool", "float": "float32", "double": "float64", "half": "float16",
+    "long": "int64", "int": "int32",
+}  # fmt: skip
+AUTOGRAD = "no_grad enable_grad inference_mode is_grad_enabled set_grad_enabled".split()
+
+
+def typed(function: Any) -> None:
+    signature = inspect.signature(function)
+    assert signature.return_annotation is not inspect.Signature.empty, "no type for the result"
+    for p in signature.parameters.values():
+        assert p.name == "self" or p.annotation is not inspect.Parameter.empty, f"no type for {p.name}"
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions(name: str) -> None:
+    function = getattr(minidl, name)
+    assert inspect.getdoc(function), "no docstring"
+    typed(function)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods(name: str) -> None:
+    method = getattr(Tensor, name)
+    assert inspect.getdoc(method), "no docstring"
+    typed(method)
+
+
+def test_the_rest() -> None:
+    missing = [name for name in PROPERTIES if not isinstance(getattr(Tensor, name), property)]
+    missing += [name for name in OPERATORS if not hasattr(Tensor, f"__{name}__")]
+    missing += [name for name in AUTOGRAD if not inspect.getdoc(getattr(minidl, name))]
+    missing += [n for n in "grad Function gradcheck detect_anomaly".split() if not inspect.getdoc(getattr(autograd, n))]
+    assert missing == []
+    assert {name: getattr(minidl, name).name for name in DTYPES} == DTYPES
+    assert isinstance(minidl.float32, minidl.dtype) and minidl.device("cpu") == minidl.zeros(1).device
+    assert minidl.cuda.is_available() is False and minidl.cuda.device_count() == 0
+    with pytest.raises(RuntimeError, match=r"cuda\.synchronize: .*CPU"):
+        minidl.cuda.synchronize()
+    assert isinstance(minidl.Generator("cpu").manual_seed(3), minidl.Generator)
+
+
+def test_sizes_know_how_many_elements_they_make() -> None:
+    x = minidl.zeros(2, 3, dtype=minidl.float64)
+    assert isinstance(x.shape, minidl.Size) and x.size() == minidl.Size([2, 3]) == (2, 3) and x.shape.numel() == 6
+    assert x.size(-1) == x.size(dim=1) == 3 and x.element_size() == 8
+    with pytest.raises(IndexError, match="size: "):
+        x.size(2)
+
+
+# ------------------------------------------------------------------------------------- arrays of other libraries
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", ["float64", "float32", "float16", "int64", "int32", "int16", "uint8", "bool"])
+def test_dlpack_shares_memory_both_ways(name: str) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: nothing to exchange with")
+    theirs = torch.zeros(2, 3).to(getattr(torch, name))
+    ours = minidl.from_dlpack(theirs)
+    theirs[0, 1] = 1
+    assert ours.dtype == getattr(minidl, name) and ours.tolist() == theirs.tolist()
+    ours = minidl.zeros(3, 2, dtype=getattr(minidl, name)).T
+    theirs = torch.from_dlpack(ours)
+    ours[0, 1] = 1
+    assert theirs.dtype == getattr(torch, name) and ours.tolist() == theirs.tolist()
+
+
+def test_dlpack_refuses_with_a_sentence() -> None:
+    with pytest.raises(TypeError, match=r"from_dlpack: expected an array with __dlpack__, got int"):
+        minidl.from_dlpack(3)
+    with pytest.raises(RuntimeError, match="detach"):
+        np.from_dlpack(minidl.ones(2, requires_grad=True))
+
+
+# ----------------------------------------------------------------------------------------------------- bfloat16
+
+B = {
+    "add": lambda m, x: x + x, "times": lambda m, x: 2.5 * x, "divided": lambda m, x: x / 3,
+    "square": lambda m, x: x**2, "matmul": lambda m, x: x @ x, "einsum": lambda m, x: m.einsum("ij,jk->ik", x, x),
+    "sum": lambda m, x: x.sum(0), "mean": lambda m, x: x.mean(), "var": lambda m, x: x.var(1),
+    "amax": lambda m, x: x.amax(0), "max": lambda m, x: x.max(1)[0], "softmax": lambda m, x: x.softmax(1),
+    "exp": lambda m, x: x.exp(), "tanh": lambda m, x: x.tanh(), "erf": lambda m, x: x.erf(),
+    "cat": lambda m, x: m.cat([x, x]), "where": lambda m, x: m.where(x > 2, x, x * 2),
+    "clamp": lambda m, x: x.clamp(0, 2), "index": lambda m, x: x[[0, 1]], "view": lambda m, x: x.T[0],
+    "sort": lambda m, x: x.sort(1)[0], "mixed": lambda m, x: x.float() + x,
+    "linear": lambda m, x: m.nn.functional.linear(x, x), "norm": lambda m, x: x.norm(),
+    "gelu": lambda m, x: m.nn.functional.gelu(x), "cumsum": lambda m, x: x.cumsum(1), "prod": lambda m, x: x.prod(0),
+}  # fmt: skip
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", B)
+def test_bfloat16_beside_pytorchs(name: str) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: nothing to compare with")
+    pytest.importorskip("ml_dtypes", reason="bfloat16 needs ml_dtypes; pip install ml_dtypes")
+    data = [[1.0, -2.0], [3.0, 4.5]]
+    x, z = (m.tensor(data, dtype=m.bfloat16, requires_grad=True) for m in (minidl, torch))
+    y, w = B[name](minidl, x), B[name](torch, z)
+    assert y.dtype.name == str(w.dtype).removeprefix("torch.")
+    np.testing.assert_allclose(y.detach().double().numpy(), w.detach().double().numpy(), rtol=2e-2)
+    y.sum().backward(), w.sum().backward()
+    assert x.grad is not None and x.grad.dtype == minidl.bfloat16
+    np.testing.assert_allclose(x.grad.double().numpy(), z.grad.double().numpy(), rtol=3e-2, atol=1e-2)
+
+
+# ------------------------------------------------------------------------------------------------ recording or not
+
+
+def test_recording_is_turned_off_in_every_way_that_pytorch_has() -> None:
+    x = minidl.ones(2, requires_grad=True)
+
+    @minidl.no_grad
+    def bare(t: Tensor) -> Tensor:
+        return t * 2
+
+    @minidl.inference_mode()
+    def called(t: Tensor) -> Tensor:
+        return t * 2
+
+    assert not bare(x).requires_grad and not called(x).requires_grad and bare.__name__ == "bare"
+    with minidl.inference_mode(False):
+        assert (x * 2).requires_grad
+    with minidl.no_grad(), minidl.enable_grad():
+        assert (x * 2).requires_grad
+    assert minidl.is_grad_enabled()
