@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from . import ops
 from .ops._common import tensor_of
 
@@ -34,13 +36,20 @@ class Operations:
     __or__ = ops.bitwise_or
     __xor__ = ops.bitwise_xor
     __invert__ = ops.bitwise_not
-    __eq__ = ops.eq  # type: ignore[assignment]
-    __ne__ = ops.ne  # type: ignore[assignment]
     __lt__ = ops.lt
     __le__ = ops.le
     __gt__ = ops.gt
     __ge__ = ops.ge
     __getitem__ = ops.getitem
+
+    def __eq__(self: Any, other: Any) -> Any:
+        return ops.eq(self, other) if isinstance(other, _COMPARED) else NotImplemented  # x == None is False
+
+    def __ne__(self: Any, other: Any) -> Any:
+        return ops.ne(self, other) if isinstance(other, _COMPARED) else NotImplemented
+
+    def __hash__(self) -> int:
+        return id(self)
 
     def __pos__(self: Any) -> Tensor:
         return self
@@ -140,3 +149,6 @@ class Operations:
         if self.array.ndim < 2:
             raise ValueError(f"mT: needs at least 2 dimensions, got shape {self.array.shape}")
         return ops.transpose(self, -2, -1)
+
+
+_COMPARED: tuple[Any, ...] = (Operations, int, float, np.number, np.bool_, np.ndarray)

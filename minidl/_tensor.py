@@ -137,9 +137,6 @@ class Tensor(InPlace, Operations, Conversions):
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self.array.ndim == 0 else repr(self)
 
-    def __hash__(self) -> int:
-        return id(self)
-
     def __iter__(self) -> Iterator[Tensor]:
         if not self.array.ndim:
             raise TypeError("iter: a tensor of 0 dimensions cannot be iterated")
@@ -207,6 +204,8 @@ class Tensor(InPlace, Operations, Conversions):
             if self.node is not None and self.node.extra is not None:
                 self.node.extra.grad = None
             return
+        if not isinstance(value, Tensor):
+            raise TypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
         if self.node is None:
             raise RuntimeError("grad: this tensor does not require a gradient; call requires_grad_() first")
         if value.array.shape != self.array.shape or value.array.dtype != self.array.dtype:
@@ -236,6 +235,8 @@ class Tensor(InPlace, Operations, Conversions):
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHook:
         """Call hook(G) when the gradient G of this tensor is known; what it gives back replaces G."""
+        if not callable(hook):
+            raise TypeError(f"register_hook: expected a function of the gradient, got {type(hook).__name__}")
         if self.node is None:
             raise RuntimeError("register_hook: this tensor does not require a gradient")
         hooks = self.node.more().hooks
@@ -250,6 +251,8 @@ class Tensor(InPlace, Operations, Conversions):
 
     @data.setter
     def data(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"data: expected a Tensor, got {type(value).__name__}")
         self.array = value.array
         share(self, value)
         root_of(self).written = clock()

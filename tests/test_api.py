@@ -167,3 +167,35 @@ def test_recording_is_turned_off_in_every_way_that_pytorch_has() -> None:
     with minidl.no_grad(), minidl.enable_grad():
         assert (x * 2).requires_grad
     assert minidl.is_grad_enabled()
+
+
+# ------------------------------------------------------------------------------------------------ wrong types
+
+
+def test_a_tensor_is_not_equal_to_what_is_no_number() -> None:
+    x = minidl.ones(2)
+    assert (x == None) is False and (x != None) is True and (x == "x") is False  # noqa: E711
+    assert (x == np.ones(2)).tolist() == (np.ones(2) == x).tolist() == [True, True]
+    assert {x: 1}[x] == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda x: autograd.grad((x * x).sum(), x, "a"), "grad: the gradient must be a Tensor, got str"),
+        (lambda x: (x * x).sum().backward("a"), "backward: the gradient must be a Tensor, got str"),
+        (lambda x: autograd.grad((x * x).sum(), 3), "grad: input 0 is int, not a Tensor"),
+        (lambda x: setattr(x, "grad", 3), "grad: expected a Tensor or None, got int"),
+        (lambda x: setattr(x, "data", 3), "data: expected a Tensor, got int"),
+        (lambda x: setattr(x, "requires_grad", "no"), "requires_grad_: requires_grad must be True or False, got 'no'"),
+        (lambda x: x.register_hook(3), "register_hook: expected a function of the gradient, got int"),
+        (lambda x: minidl.set_grad_enabled("a"), "set_grad_enabled: mode must be True or False, got 'a'"),
+        (lambda x: minidl.rand(2, generator=3), "generator: expected a Generator, got int"),
+        (lambda x: minidl.zeros(2, dtype="float33"), "dtype: 'float33' is not supported"),
+        (lambda x: minidl.tensor(None), "tensor: cannot make a tensor of object data"),
+        (lambda x: minidl.einsum([0, 1], x), "einsum: equation must be a text"),
+    ],
+)
+def test_wrong_types_are_named(call: Any, sentence: str) -> None:
+    with pytest.raises(TypeError, match=f"^{sentence}"):
+        call(minidl.ones(3, requires_grad=True))
