@@ -143,11 +143,11 @@ class InPlace:
         return self._write("clamp_", ops.clamp(self._alias(self.node is not None), min, max))
 
     def masked_fill_(self: Any, mask: Tensor, value: Any) -> Tensor:
-        """x ← value where mask is true."""
+        """Put the value where mask is true."""
         return self._write("masked_fill_", ops.masked_fill(self._alias(), mask, value))
 
     def copy_(self: Any, src: Any) -> Tensor:
-        """x ← src, broadcast and converted to x's dtype."""
+        """Put src in, broadcast and converted to this tensor's dtype."""
         if not isinstance(src, (tape._TensorClass, np.ndarray)):
             src = element(src, self.array.dtype, "copy_", "src")
         source = src if isinstance(src, tape._TensorClass) else wrap(src)
@@ -157,7 +157,7 @@ class InPlace:
             raise ValueError(f"copy_: shape {source.shape} does not fit into shape {self.array.shape}") from None
 
     def fill_(self: Any, value: Any) -> Tensor:
-        """Every element ← value, a number or a tensor of 0 dimensions."""
+        """Put the value, a number or a tensor of 0 dimensions, into every element."""
         if not isinstance(value, tape._TensorClass):
             value = wrap(element(value, self.array.dtype, "fill_", "value"))
         if value.array.ndim:
@@ -165,7 +165,7 @@ class InPlace:
         return self._write("fill_", ops.broadcast_to(value.to(self.dtype), self.array.shape))
 
     def zero_(self: Any) -> Tensor:
-        """Every element ← 0."""
+        """Put 0 into every element."""
         return self.fill_(0)
 
     def uniform_(

@@ -11,7 +11,7 @@ from .. import tape
 from .._dtypes import int64
 from ..kernels import kernel
 from ..tape import record, view, wrap
-from ._common import broadcast, constant, dim_of, flag, integers, sequence, sizes_of, tensor_of, whole
+from ._common import broadcast, constant, dim_of, flag, integers, renamed, sequence, sizes_of, tensor_of, whole
 from .elementwise import where
 from .shape import _pad, broadcast_to, reshape
 
@@ -148,7 +148,7 @@ def index_put(input: Tensor, index: Any, value: Any) -> Tensor:
 
 
 def put(array: np.ndarray, at: Any, value: Tensor) -> Tensor:
-    """array[at] = value, in place; gives the value without sizes of 1 in front that were too many."""
+    """Write the value to a place in the array; gives it without sizes of 1 in front that were too many."""
     try:
         array[at] = value.array
         return value
@@ -267,6 +267,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
         n = x.array.shape[dim_of(dim, x.array.ndim, "take_along_dim")] if x.array.ndim else 1
         indices = constant(np.where(indices.array < 0, indices.array + n, indices.array))
     if dim is None:
+        _check_range("take_along_dim", indices.array, x.array.size, 0)
         return gather(reshape(x, -1), 0, reshape(indices, -1))
     axis = dim_of(dim, x.array.ndim, "take_along_dim")
     if x.array.ndim != indices.array.ndim:
@@ -279,7 +280,10 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     both[axis] = x.array.shape[axis]
     x = broadcast_to(x, both)
     both[axis] = n
-    return gather(x, axis, broadcast_to(indices, both))
+    try:
+        return gather(x, axis, broadcast_to(indices, both))
+    except IndexError as error:
+        raise renamed(error, "gather", "take_along_dim") from None
 
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
@@ -323,7 +327,10 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         raise TypeError(f"masked_fill: mask must be bool, got {mask.array.dtype.name}")
     if hasattr(value, "array") and value.array.ndim:
         raise ValueError(f"masked_fill: value must be a number or 0-d tensor, got shape {value.array.shape}")
-    return where(mask, _of_dtype(value, x), x)
+    try:
+        return where(mask, _of_dtype(value, x), x)
+    except (TypeError, ValueError) as error:
+        raise renamed(error, "where", "masked_fill") from None
 
 
 def _of_dtype(value: Any, x: Tensor) -> Any:

@@ -61,7 +61,7 @@ def view(input: Tensor, *shape: Any, size: Any = None) -> Tensor:
     shape = shape if size is None else (size,)
     if len(shape) == 1 and not isinstance(shape[0], (int, np.integer, tuple, list)):
         raise TypeError(f"view: sizes must be integers, got {shape[0]!r}; to change the dtype use .to(dtype)")
-    y = reshape(x, *shape)
+    y = reshape(x, _new_shape("view", x.array.shape, sizes_of(shape, "view")))
     if y.array.size and not np.may_share_memory(y.array, x.array):
         raise ValueError(
             f"view: shape {x.array.shape} with strides {x.array.strides} cannot be seen as {y.array.shape} "
