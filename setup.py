@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,6 +38,12 @@ AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2", "-mf16c"]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"]
 LEVELS = {"baseline": ["-march=x86-64"], "avx2": ["-march=x86-64", *AVX2],
           "avx512": ["-march=x86-64", *AVX2, *AVX512]} if X86 else {"baseline": []}
+
+
+# The CUDA kernels behind the emulator (csrc/emulator/), as plain libraries: one whose accesses to memory are all seen, one as
+# fast as it gets. Vectors would make one access of several threads'; -g1 gives faults their lines.
+EMULATOR = ["-std=c++20", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-Wall"]
+EMULATED = {"checked": ["-fno-tree-vectorize", "-fsanitize=thread", "-fsanitize=bounds", "-DMINIDL_CHECKED"], "quick": ["-O3"]}
 
 
 class Build(build_ext):
@@ -60,6 +67,8 @@ class Build(build_ext):
         try:
             if ext.name == "minidl._native":
                 self._build_native(ext)
+            elif ext.name.startswith("minidl._emulator"):
+                self._build_emulator(ext)
             else:
                 self._build_cython(ext)
         except Exception as error:
@@ -96,12 +105,23 @@ class Build(build_ext):
                                          build_temp=self.build_temp, target_lang="c++")
         self.report["levels"] = list(levels)
 
-    def _compile(self, source: Path, name: str, flags: list[str]) -> str:
+    def _build_emulator(self, ext: Extension) -> None:
+        kind = ext.name.rpartition("_")[2]
+        jobs = [(source, f"emulator-{kind}", EMULATOR + EMULATED[kind]) if source.stem == "kernels"
+                else (source, "emulator", EMULATOR) for source in map(Path, ext.sources)]
+        watched = [*(CSRC / "emulator").glob("*.h"), *CSRC.glob("*.cu")]
+        with ThreadPoolExecutor(int(os.environ.get("MINIDL_BUILD_JOBS", 2))) as pool:
+            objects = list(pool.map(lambda job: self._compile(*job, watched), jobs))
+        self.compiler.link_shared_object(objects, self.get_ext_fullpath(ext.name), target_lang="c++",
+                                         extra_postargs=_without_sanitizers("LDFLAGS") + ["-pthread"])
+
+    def _compile(self, source: Path, name: str, flags: list[str], watched: Sequence[Path] = ()) -> str:
         folder = Path(self.build_temp) / name
         target = folder / source.with_suffix(".o")
         stamp = target.with_suffix(".flags")
-        flags = flags + _split("CXXFLAGS")
-        newest = max(path.stat().st_mtime for path in [source, Path("setup.py"), *CSRC.glob("*.h")])
+        flags = flags + (_without_sanitizers("CXXFLAGS") if watched else _split("CXXFLAGS"))
+        watched = watched or list(CSRC.glob("*.h"))
+        newest = max(path.stat().st_mtime for path in [source, Path("setup.py"), *watched])
         if not (target.exists() and target.stat().st_mtime > newest and stamp.exists()
                 and stamp.read_text() == shlex.join(flags)):
             try:
@@ -137,6 +157,11 @@ class Build(build_ext):
 
 def _split(variable: str) -> list[str]:
     return shlex.split(os.environ.get(variable, ""))
+
+
+def _without_sanitizers(variable: str) -> list[str]:
+    """The emulator puts its own functions behind a sanitizer's instrumentation, so it can have no other."""
+    return [flag for flag in _split(variable) if not flag.startswith("-fsanitize")]
 
 
 def _reason(error: BaseException) -> str:
@@ -175,7 +200,9 @@ def extensions() -> list[Extension]:
     cython = [Extension(f"minidl._{path.stem}", [str(path)], include_dirs=include[:1],
                         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")], optional=True)
               for path in sorted(CSRC.glob("*.pyx"))]
-    return [Extension("minidl._native", sources, include_dirs=include, optional=True, language="c++"), *cython]
+    emulator = sorted(str(path) for path in (CSRC / "emulator").glob("*.cpp"))
+    emulated = [Extension(f"minidl._emulator_{kind}", emulator, optional=True, language="c++") for kind in EMULATED]
+    return [Extension("minidl._native", sources, include_dirs=include, optional=True, language="c++"), *cython, *emulated]
 
 
 os.chdir(ROOT)

@@ -18,7 +18,7 @@ constexpr int64_t SMALL_GRAIN = 8192;   // elements: tens of operations each
 template <class F> constexpr bool is_long = false;
 template <class F> requires requires { F::grain; } constexpr bool is_long<F> = F::grain == SMALL_GRAIN;
 template <class F> constexpr bool is_simple = false;   // works on vectors as on numbers, and waits for memory only
-constexpr int64_t LARGE = 32 << 20;                     // bytes of a result that leaves the caches
+constexpr int64_t LARGE = 32 << 20;                    // bytes of a result that leaves the caches
 
 template <class T, int K> bool is_large(const Nest<K>& nest) {
     int64_t size = sizeof(T);
@@ -28,21 +28,44 @@ template <class T, int K> bool is_large(const Nest<K>& nest) {
 template <class T> ALWAYS_INLINE T like(T x, T) { return x; }
 template <class T> ALWAYS_INLINE vector<T> like(T x, vector<T>) { return splat(x); }
 
+// A formula that is shorter for arguments up to SMALL: f of a block that holds no others.
+template <class Name> struct Short { using type = void; };
+template <class Name> constexpr bool shortens = !__is_same(typename Short<Name>::type, void);
+template <class F, class... More> ALWAYS_INLINE const auto& last_of(const F& f, const More&... more) {
+    if constexpr (sizeof...(More) == 0) return f;
+    else return last_of(more...);
+}
+
+template <class F> ALWAYS_INLINE auto brief_form(const F& f) {
+    if constexpr (shortens<F>) return typename Short<F>::type{};
+    else return f;
+}
+
 // y[i] = f(a[i] ...) as Name says. Long formulas of floats are written out in vectors, the last one filled up: the compiler's own loops leave a scalar
-// rest. So are simple ones with `large` results, which go past the caches.
-template <class Name, class T, class Y, class F, class... A>
-ALWAYS_INLINE void along(int64_t n, bool large, Y* __restrict y, const F& f, const A*... a) {
-    constexpr int L = vec<T>::size;
+// rest. So are simple ones with `large` results, which go past the caches. `brief` is f where the last argument is small.
+template <class Name, class T, class Y, class F, class G, class... A>
+ALWAYS_INLINE void along(int64_t n, bool large, Y* __restrict y, const F& f, const G& brief, const A*... a) {
+    constexpr int64_t L = vec<T>::size, BLOCK = 16 * L;
     constexpr bool long_one = is_long<Name> && sizeof(T) == 4;
     int64_t i = 0;
     if constexpr (long_one || is_simple<Name>) {
-        if (large && reinterpret_cast<uintptr_t>(y) % sizeof(vector<T>) == 0) {
-            for (; i + L <= n; i += L) stream(y + i, f(load(a + i)...));
-            streamed();
-        }
+        const bool past = large && reinterpret_cast<uintptr_t>(y) % sizeof(vector<T>) == 0;
+        const auto vectors = [&](int64_t end, const auto& f) {
+            if (past) for (; i + L <= end; i += L) stream(y + i, f(load(a + i)...));
+            else if constexpr (long_one) for (; i + L <= end; i += L) store(y + i, f(load(a + i)...));
+        };
+        if constexpr (long_one && shortens<Name>)
+            while (i + BLOCK <= n) {
+                const auto later = [](auto x, auto y) { return from_bits<decltype(x)>(bits(x) > bits(y) ? bits(x) : bits(y)); };   // of two positive
+                vector<T> largest{};                                                                                                // numbers, NaN last
+                for (int64_t j = i; j < i + BLOCK; j += L) largest = later(largest, magnitude(load(last_of(a...) + j)));
+                if (across<T>(largest, later) <= SMALL) vectors(i + BLOCK, brief);
+                else vectors(i + BLOCK, f);
+            }
+        vectors(n, f);
+        if (past) streamed();
     }
     if constexpr (long_one) {
-        for (; i + L <= n; i += L) store(y + i, f(load(a + i)...));
         if (i == n) return;
         const auto rest = [=](const T* from) {
             T lanes[L] = {};
@@ -60,12 +83,13 @@ ALWAYS_INLINE void along(int64_t n, bool large, Y* __restrict y, const F& f, con
 // ---- one input -------------------------------------------------------------------------------------------------------
 
 template <class T, class F> ALWAYS_INLINE void map(const Nest<2>& nest, int64_t grain, F f) {
+    const auto brief = brief_form(f);
     const int64_t step = nest.stride[1][nest.ndim - 1];
     const bool large = is_large<T>(nest);
     for_each_row(nest, grain, [=, &nest](int64_t n, const int64_t* offset) {
         T* __restrict y = static_cast<T*>(nest.data[0]) + offset[0];
         const T* a = static_cast<const T*>(nest.data[1]) + offset[1];
-        if (step == 1) along<F, T>(n, large, y, f, a);
+        if (step == 1) along<F, T>(n, large, y, f, brief, a);
         else for (int64_t i = 0; i < n; ++i) y[i] = f(a[i * step]);
     });
 }
@@ -104,7 +128,8 @@ MAP(Sigmoid, SMALL_GRAIN, sigmoid(x));
 MAP(Erf, SMALL_GRAIN, ISA::erf(x));
 MAP(Silu, SMALL_GRAIN, x * sigmoid(x));
 MAP(Gelu, SMALL_GRAIN, gelu(x));
-template <> constexpr bool is_long<Gelu> = false;   // the compiler's own loop was measured faster
+MAP(GeluOfSmall, SMALL_GRAIN, gelu_of_small(x));
+template <> struct Short<Gelu> { using type = GeluOfSmall; };
 MAP(GeluTanh, SMALL_GRAIN, gelu_tanh(x));
 #undef MAP
 
@@ -120,13 +145,14 @@ template <class T, class Y, class F> void binary(const Nest<3>& nest) {
     const bool large = is_large<T>(nest);
     for_each_row(nest, F::grain, [=, &nest](int64_t n, const int64_t* offset) {
         constexpr F f;
+        const auto brief = brief_form(f);
         Y* __restrict y = static_cast<Y*>(nest.data[0]) + offset[0];
         const T *a = static_cast<const T*>(nest.data[1]) + offset[1], *b = static_cast<const T*>(nest.data[2]) + offset[2];
         const auto with_b = [=, number = *b](auto x) { return f(x, like(number, x)); };
-        const auto with_a = [=, number = *a](auto x) { return f(like(number, x), x); };
-        if (sa == 1 && sb == 1) along<F, T>(n, large, y, f, a, b);
-        else if (sa == 1 && sb == 0) along<F, T>(n, large, y, with_b, a);
-        else if (sa == 0 && sb == 1) along<F, T>(n, large, y, with_a, b);
+        const auto with_a = [number = *a](const auto& f) { return [=](auto x) { return f(like(number, x), x); }; };
+        if (sa == 1 && sb == 1) along<F, T>(n, large, y, f, brief, a, b);
+        else if (sa == 1 && sb == 0) along<F, T>(n, large, y, with_b, with_b, a);
+        else if (sa == 0 && sb == 1) along<F, T>(n, large, y, with_a(f), with_a(brief), b);
         else for (int64_t i = 0; i < n; ++i) y[i] = f(a[i * sa], b[i * sb]);
     });
 }
@@ -160,7 +186,8 @@ PAIR_OF(TanhGradient, GRAIN, g, y, g * (1 - y * y));
 PAIR_OF(SigmoidGradient, GRAIN, g, y, g * y * (1 - y));
 PAIR_OF(SiluGradient, SMALL_GRAIN, g, x, g * silu_slope(x));
 PAIR_OF(GeluGradient, SMALL_GRAIN, g, x, g * gelu_slope(x));
-template <> constexpr bool is_long<GeluGradient> = false;
+PAIR_OF(GeluGradientOfSmall, SMALL_GRAIN, g, x, g * gelu_slope_of_small(x));
+template <> struct Short<GeluGradient> { using type = GeluGradientOfSmall; };
 PAIR_OF(GeluTanhGradient, SMALL_GRAIN, g, x, g * gelu_tanh_slope(x));
 #undef PAIR_OF
 

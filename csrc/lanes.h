@@ -49,5 +49,34 @@ template <class T, class F> ALWAYS_INLINE T across(vector<T> v, F f) {
 }
 struct Plus { template <class V> ALWAYS_INLINE V operator()(V a, V b) const { return a + b; } };
 
+// a0 b0 a1 b1 ... from the lower and from the upper half.
+template <class T> ALWAYS_INLINE void interleave(typename vec<T>::type a, typename vec<T>::type b, typename vec<T>::type& low, typename vec<T>::type& high) {
+    using mask = typename vec<T>::mask;
+    if constexpr (vec<T>::size == 2) {
+        low = SHUFFLE(mask, a, b, 0, 2);
+        high = SHUFFLE(mask, a, b, 1, 3);
+    } else if constexpr (vec<T>::size == 4) {
+        low = SHUFFLE(mask, a, b, 0, 4, 1, 5);
+        high = SHUFFLE(mask, a, b, 2, 6, 3, 7);
+    } else if constexpr (vec<T>::size == 8) {
+        low = SHUFFLE(mask, a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+        high = SHUFFLE(mask, a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+    } else {
+        low = SHUFFLE(mask, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        high = SHUFFLE(mask, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    }
+}
+
+// Each of L vectors combined across its lanes, as by `across`: lane i of the result is row i. L - 1 steps in all, where `across` takes L log2 L.
+template <class T, class F> ALWAYS_INLINE vector<T> across_rows(vector<T>* rows, F f) {
+    UNROLL for (int half = vec<T>::size / 2; half > 0; half /= 2)
+        UNROLL for (int i = 0; i < half; ++i) {
+            vector<T> low, high;
+            interleave<T>(rows[i], rows[i + half], low, high);
+            rows[i] = f(low, high);
+        }
+    return rows[0];
+}
+
 }  // namespace
 }  // namespace minidl::ISA

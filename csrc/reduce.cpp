@@ -10,6 +10,7 @@
 #include "reduce.h"
 
 #include "lanes.h"
+#include "walk.h"
 
 namespace minidl::ISA {
 namespace {
@@ -70,55 +71,35 @@ struct ExpFrom {
     template <class V> static ALWAYS_INLINE V of(V x, V center) { return quick_exp(x - center); }
 };
 
-// ---- walking the reduced dimensions: runs of the last one ---------------------------------------------------------------
-
-struct Runs {
-    const Nest<1>& nest;
-    int64_t index[MAX_DIMS], offset = 0;
-
-    ALWAYS_INLINE Runs(const Nest<1>& nest, int64_t run) : nest(nest) {
-        for (int d = nest.ndim - 2; d >= 0; --d) {
-            index[d] = run % nest.shape[d];
-            run /= nest.shape[d];
-            offset += index[d] * nest.stride[0][d];
-        }
-    }
-    ALWAYS_INLINE void next() {
-        for (int d = nest.ndim - 2; d >= 0; --d) {
-            offset += nest.stride[0][d];
-            if (++index[d] < nest.shape[d]) return;
-            offset -= index[d] * nest.stride[0][d];
-            index[d] = 0;
-        }
-    }
-};
-ALWAYS_INLINE int64_t count_runs(const Nest<1>& nest) {
+ALWAYS_INLINE int64_t count_runs(const Nest<1>& nest) {   // of the last dimension
     int64_t runs = 1;
     for (int d = 0; d < nest.ndim - 1; ++d) runs *= nest.shape[d];
     return runs;
 }
-// Where result i lies in out and in x.
-ALWAYS_INLINE void place(const Nest<2>& kept, int dims, int64_t i, int64_t (&offset)[2]) {
-    offset[0] = offset[1] = 0;
-    for (int d = dims - 1; d >= 0; --d) {
-        const int64_t at = i % kept.shape[d];
-        i /= kept.shape[d];
-        for (int k = 0; k < 2; ++k) offset[k] += at * kept.stride[k][d];
-    }
-}
 
 // ---- lines ------------------------------------------------------------------------------------------------------------
 
-// Elements [begin, end) of `count` runs from run `first` on, steps of `step` apart.
-template <class T, class Op, class Map, bool UNIT>
-ALWAYS_INLINE Total<T> reduce_runs(const T* x, const Nest<1>& nest, int64_t first, int64_t count, int64_t begin, int64_t end, const T* limit, T center) {
+// The n elements from p on, side by side and so few that they need no folding, lane by lane.
+template <class T, class Op, class Map> ALWAYS_INLINE vector<T> reduce_short(const T* p, int64_t n, const T* limit, T center) {
     constexpr int W = vec<T>::size;
-    if (count == 1 && end - begin <= 4) {   // less than half a vector is sooner done one by one
-        const T* p = x + Runs(nest, first).offset;
-        T some = Op::template identity<T>;
-        for (int64_t i = begin; i < end; ++i) some = Op::step(some, Map::of(p[i * nest.stride[0][nest.ndim - 1]], center));
-        return {some, 0};
+    const vector<T> identity = splat<T>(Op::template identity<T>), c = splat<T>(center);
+    const T hole = Map::template hole<T>(center);
+    if (n <= W) return Map::of(load_part(p, n, limit, hole), c);
+    vector<T> part[4] = {identity, identity, identity, identity};
+    int64_t i = 0;
+    for (; i + 4 * W <= n; i += 4 * W) UNROLL for (int k = 0; k < 4; ++k) part[k] = Op::step(part[k], Map::of(load(p + i + k * W), c));
+    UNROLL for (int k = 0; k < 4; ++k) {
+        const int64_t at = i + k * W;
+        if (at < n) part[k] = Op::step(part[k], Map::of(at + W <= n ? load(p + at) : load_part(p + at, n - at, limit, hole), c));
     }
+    return Op::step(Op::step(part[0], part[1]), Op::step(part[2], part[3]));
+}
+
+// Elements [begin, end) of `count` runs from run `first` on, steps of `step` apart, lane by lane.
+template <class T, class Op, class Map, bool UNIT>
+ALWAYS_INLINE Total<vector<T>> reduce_runs(const T* x, const Nest<1>& nest, int64_t first, int64_t count, int64_t begin, int64_t end, const T* limit,
+                                           T center) {
+    constexpr int W = vec<T>::size;
     const vector<T> identity = splat<T>(Op::template identity<T>), c = splat<T>(center);
     const T hole = Map::template hole<T>(center);
     const int64_t step = nest.stride[0][nest.ndim - 1];
@@ -138,23 +119,37 @@ ALWAYS_INLINE Total<T> reduce_runs(const T* x, const Nest<1>& nest, int64_t firs
             return v;
         }
     };
-    Runs runs(nest, first);
-    for (int64_t run = 0; run < count; ++run, runs.next()) {
-        const T* p = x + runs.offset;
+    Odometer<1> run(nest, nest.ndim - 1, first);
+    if (UNIT && count == 1 && end - begin <= 4 * W * FOLD) return {reduce_short<T, Op, Map>(x + run.offset[0] + begin, end - begin, limit, center), vector<T>{}};
+    if (!UNIT && count == 1 && end - begin <= 4) {   // sooner done one by one
+        const T* p = x + run.offset[0];
+        T some = Op::template identity<T>;
+        for (int64_t i = begin; i < end; ++i) some = Op::step(some, Map::of(p[i * step], center));
+        total.value[0] = some;
+        return total;
+    }
+    for (int64_t r = 0; r < count; ++r, run.next()) {
+        const T* p = x + run.offset[0];
         int64_t i = begin;
         for (; i + 4 * W <= end; i += 4 * W) {
             for (int k = 0; k < 4; ++k) part[k] = Op::step(part[k], Map::of(read(p + (i + k * W) * step, W), c));
             if (++steps == FOLD) fold();
         }
-        for (int k = 0; i < end; i += W, k = (k + 1) % 4) part[k] = Op::step(part[k], Map::of(read(p + i * step, end - i), c));
+        UNROLL for (int k = 0; k < 4; ++k) {
+            const int64_t at = i + k * W;
+            if (at < end) part[k] = Op::step(part[k], Map::of(read(p + at * step, end - at), c));
+        }
         if (++steps >= FOLD) fold();
     }
     fold();
-    Total<T> result = {across<T>(total.value, [](auto a, auto b) { return Op::step(a, b); }), across<T>(total.lost, Plus{})};
-    return result;
+    return total;
+}
+template <class T, class Op> ALWAYS_INLINE Total<T> joined(const Total<vector<T>>& total) {
+    return {across<T>(total.value, [](auto a, auto b) { return Op::step(a, b); }), across<T>(total.lost, Plus{})};
 }
 
 template <class T, class Op, class Map, bool UNIT> NOINLINE bool lines(const ReduceArguments& a) {
+    constexpr int L = vec<T>::size;
     T* out = static_cast<T*>(a.kept.data[0]);
     const T *x = static_cast<const T*>(a.kept.data[1]), *center = static_cast<const T*>(a.center), *limit = static_cast<const T*>(a.end);
     int64_t results = 1;
@@ -162,30 +157,51 @@ template <class T, class Op, class Map, bool UNIT> NOINLINE bool lines(const Red
     const int64_t n = a.reduced.shape[a.reduced.ndim - 1], runs = count_runs(a.reduced);
     const int64_t cut = n > 2 * GRAIN ? GRAIN : n, parts = pieces(n, cut);                   // of a run
     const int64_t together = larger(1, GRAIN / cut), units = pieces(runs, together) * parts;   // of a result
-    Total<T>* partial = nullptr;
-    if (units > 1 && !(partial = static_cast<Total<T>*>(workspace(0, results * units * sizeof(Total<T>))))) return false;
-    parallel_for(results * units, units > 1 ? 1 : larger(1, GRAIN / (n * runs)), [=, &a](int64_t begin, int64_t stop) {
-        for (int64_t task = begin; task < stop; ++task) {
-            const int64_t result = task / units, unit = task % units, first = unit / parts * together, from = unit % parts * cut;
-            int64_t offset[2];
-            place(a.kept, a.kept.ndim, result, offset);
-            const Total<T> total = reduce_runs<T, Op, Map, UNIT>(x + offset[1], a.reduced, first, smaller(together, runs - first), from,
-                                                                 smaller(n, from + cut), limit, Map::centered ? center[offset[0]] : 0);
-            if (units > 1) partial[task] = total;
-            else out[offset[0]] = Op::result(total);
-        }
-    });
-    if (units > 1)
-        for (int64_t result = 0; result < results; ++result) {
-            Total<T> total = partial[result * units];
-            for (int64_t unit = 1; unit < units; ++unit) {
-                Op::fold(total, partial[result * units + unit].value);
-                total.lost += partial[result * units + unit].lost;
+    const auto reduce = [=, &a](const int64_t (&offset)[2], int64_t unit) {
+        const int64_t first = unit / parts * together, from = unit % parts * cut;
+        return reduce_runs<T, Op, Map, UNIT>(x + offset[1], a.reduced, first, smaller(together, runs - first), from, smaller(n, from + cut), limit,
+                                             Map::centered ? center[offset[0]] : 0);
+    };
+    if (units == 1) {
+        const bool brief = UNIT && runs == 1 && n <= 4 * L * FOLD;
+        parallel_for(results, larger(1, GRAIN / (n * runs)), [=, &a](int64_t begin, int64_t stop) {
+            Odometer<2> at(a.kept, a.kept.ndim, begin);
+            for (int64_t i = begin; i < stop;) {
+                if (brief && i + L <= stop) {   // a vector of results
+                    vector<T> rows[L];
+                    int64_t place[L];
+                    for (int l = 0; l < L; ++l, at.next()) {
+                        place[l] = at.offset[0];
+                        rows[l] = reduce_short<T, Op, Map>(x + at.offset[1], n, limit, Map::centered ? center[at.offset[0]] : 0);
+                    }
+                    T y[L];
+                    store(y, across_rows<T>(rows, [](auto a, auto b) { return Op::step(a, b); }));
+                    for (int l = 0; l < L; ++l) out[place[l]] = Op::result(Total<T>{y[l], 0});
+                    i += L;
+                } else {
+                    out[at.offset[0]] = Op::result(joined<T, Op>(reduce(at.offset, 0)));
+                    at.next();
+                    ++i;
+                }
             }
-            int64_t offset[2];
-            place(a.kept, a.kept.ndim, result, offset);
-            out[offset[0]] = Op::result(total);
+        });
+        return true;
+    }
+    Total<T>* partial = static_cast<Total<T>*>(workspace(0, results * units * sizeof(Total<T>)));
+    if (!partial) return false;
+    parallel_for(results * units, 1, [=, &a](int64_t begin, int64_t stop) {
+        for (int64_t task = begin; task < stop; ++task)
+            partial[task] = joined<T, Op>(reduce(Odometer<2>(a.kept, a.kept.ndim, task / units).offset, task % units));
+    });
+    Odometer<2> at(a.kept, a.kept.ndim, 0);
+    for (int64_t i = 0; i < results; ++i, at.next()) {
+        Total<T> total = partial[i * units];
+        for (int64_t unit = 1; unit < units; ++unit) {
+            Op::fold(total, partial[i * units + unit].value);
+            total.lost += partial[i * units + unit].lost;
         }
+        out[at.offset[0]] = Op::result(total);
+    }
     return true;
 }
 
@@ -218,13 +234,13 @@ ALWAYS_INLINE void reduce_rows(const T* x, const Nest<1>& nest, int64_t first, i
     for (int64_t j = 0; j < width + vec<T>::size; ++j) value[j] = Op::template identity<T>, lost[j] = 0;
     const int64_t n = nest.shape[nest.ndim - 1], step = nest.stride[0][nest.ndim - 1];
     int64_t i = first % n;
-    Runs runs(nest, first / n);
+    Odometer<1> run(nest, nest.ndim - 1, first / n);
     while (count > 0) {
         const int rows = count >= TOGETHER ? TOGETHER : 1;
         const T* row[TOGETHER];
         for (int r = 0; r < rows; ++r) {
-            row[r] = x + runs.offset + i * step;
-            if (++i == n) i = 0, runs.next();
+            row[r] = x + run.offset[0] + i * step;
+            if (++i == n) i = 0, run.next();
         }
         if (rows == TOGETHER) fold_rows<T, Op, Map, TOGETHER>(row, width, limit, center, center_end, value, lost);
         else fold_rows<T, Op, Map, 1>(row, width, limit, center, center_end, value, lost);
@@ -249,8 +265,8 @@ template <class T, class Op, class Map> NOINLINE bool columns(const ReduceArgume
         for (int64_t task = begin; task < stop; ++task) {
             const int64_t block = task / (units * parts), unit = task / parts % units, from = task % parts * width;
             const int64_t first = unit * height, wide = smaller(width, n - from);
-            int64_t offset[2];
-            place(a.kept, outer, block, offset);
+            const Odometer<2> at(a.kept, outer, block);
+            const auto& offset = at.offset;
             const T* c = Map::centered ? center + offset[0] + from : nullptr;
             reduce_rows<T, Op, Map>(x + offset[1] + from, a.reduced, first, smaller(height, rows - first), wide, limit, c, c + wide, value, lost);
             if (units == 1) for (int64_t j = 0; j < wide; ++j) out[offset[0] + from + j] = Op::result(Total<T>{value[j], lost[j]});
@@ -270,9 +286,8 @@ template <class T, class Op, class Map> NOINLINE bool columns(const ReduceArgume
                         Op::fold(total[j], from[unit * n + j].value);
                         total[j].lost += from[unit * n + j].lost;
                     }
-                int64_t offset[2];
-                place(a.kept, outer, block, offset);
-                for (int64_t j = 0; j < count; ++j) out[offset[0] + column + j] = Op::result(total[j]);
+                const Odometer<2> at(a.kept, outer, block);
+                for (int64_t j = 0; j < count; ++j) out[at.offset[0] + column + j] = Op::result(total[j]);
                 i += count;
             }
         });
@@ -295,12 +310,11 @@ template <class T, class Op> void arg(const ReduceArguments& a) {
     const int64_t n = a.reduced.shape[0], step = a.reduced.stride[0][0];
     const T *x = static_cast<const T*>(a.kept.data[1]), *limit = static_cast<const T*>(a.end);
     parallel_for(results, larger(1, GRAIN / n), [=, &a](int64_t begin, int64_t stop) {
-        for (int64_t i = begin; i < stop; ++i) {
-            int64_t offset[2];
-            place(a.kept, a.kept.ndim, i, offset);
-            const T* p = x + offset[1];
-            const T best = step == 1 ? reduce_runs<T, Op, Itself<Op>, true>(p, a.reduced, 0, 1, 0, n, limit, 0).value
-                                     : reduce_runs<T, Op, Itself<Op>, false>(p, a.reduced, 0, 1, 0, n, limit, 0).value;
+        Odometer<2> at_result(a.kept, a.kept.ndim, begin);
+        for (int64_t i = begin; i < stop; ++i, at_result.next()) {
+            const T* p = x + at_result.offset[1];
+            const T best = joined<T, Op>(step == 1 ? reduce_runs<T, Op, Itself<Op>, true>(p, a.reduced, 0, 1, 0, n, limit, 0)
+                                                   : reduce_runs<T, Op, Itself<Op>, false>(p, a.reduced, 0, 1, 0, n, limit, 0)).value;
             const auto is_best = [=](int64_t j) { return p[j * step] == best || p[j * step] != p[j * step]; };   // a NaN would be the best
             int64_t at = 0;
             if (step == 1)
@@ -309,7 +323,7 @@ template <class T, class Op> void arg(const ReduceArguments& a) {
                     if (hits) break;
                 }
             while (!is_best(at)) ++at;
-            static_cast<int64_t*>(a.kept.data[0])[offset[0]] = at;
+            static_cast<int64_t*>(a.kept.data[0])[at_result.offset[0]] = at;
         }
     });
 }

@@ -6,7 +6,7 @@
 // A is read in place, one number at a time, from M rows that may lie anywhere. Row k of B is N vectors, each from a place of its own. Along k both advance
 // by a step, or one of them by a table of offsets (a convolution's windows). So one loop serves plain, transposed, packed and windowed operands.
 #pragma once
-#include "kernel.h"
+#include "lanes.h"
 
 namespace minidl::ISA {
 namespace {
@@ -138,24 +138,6 @@ ALWAYS_INLINE int next_vectors(int height, int64_t remaining) {
 ALWAYS_INLINE int64_t part(int64_t size, int64_t count, int64_t i) { return size * i / count; }
 
 // ---- transposing ----------------------------------------------------------------------------------------------------
-
-// a0 b0 a1 b1 ... from the lower and from the upper half.
-template <class T> ALWAYS_INLINE void interleave(typename vec<T>::type a, typename vec<T>::type b, typename vec<T>::type& low, typename vec<T>::type& high) {
-    using mask = typename vec<T>::mask;
-    if constexpr (vec<T>::size == 2) {
-        low = SHUFFLE(mask, a, b, 0, 2);
-        high = SHUFFLE(mask, a, b, 1, 3);
-    } else if constexpr (vec<T>::size == 4) {
-        low = SHUFFLE(mask, a, b, 0, 4, 1, 5);
-        high = SHUFFLE(mask, a, b, 2, 6, 3, 7);
-    } else if constexpr (vec<T>::size == 8) {
-        low = SHUFFLE(mask, a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-        high = SHUFFLE(mask, a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-    } else {
-        low = SHUFFLE(mask, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-        high = SHUFFLE(mask, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-    }
-}
 
 // L vectors of L lanes, transposed: log2 L rounds that interleave vector i with vector i + L / 2.
 template <class T> ALWAYS_INLINE void transpose(typename vec<T>::type* rows) {

@@ -35,15 +35,18 @@ class Conversions:
         return self.array
 
     def __array__(self: Any, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """For NumPy: the array itself, where nothing has to be converted or copied."""
         array = self.numpy()
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
         return array.copy() if copy else array
 
     def __dlpack__(self: Any, **options: Any) -> Any:
+        """For other libraries: the memory, shared."""
         return self.numpy().__dlpack__(**options)
 
     def __dlpack_device__(self: Any) -> tuple[int, int]:
+        """For other libraries: where the memory is."""
         return self.array.__dlpack_device__()
 
     def item(self: Any) -> Any:
@@ -144,7 +147,7 @@ class Conversions:
         """x itself, which is on the CPU."""
         return self
 
-    def cuda(self: Any, device: Any = None) -> Tensor:
+    def cuda(self: Any, device: Any = None, non_blocking: builtins.bool = False) -> Tensor:
         """RuntimeError: this build computes on the CPU only."""
         return self.to("cuda" if device is None else device)
 

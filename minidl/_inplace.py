@@ -68,6 +68,7 @@ class InPlace:
         return self
 
     def __setitem__(self: Any, index: Any, value: Any) -> None:
+        """Put the value where the index says; recorded where the tensor or the value is."""
         name = "index assignment"
         at, basic, rest = index_of(index, name)
         if rest is not None:
@@ -146,7 +147,7 @@ class InPlace:
         """Put the value where mask is true."""
         return self._write("masked_fill_", ops.masked_fill(self._alias(), mask, value))
 
-    def copy_(self: Any, src: Any) -> Tensor:
+    def copy_(self: Any, src: Any, non_blocking: bool = False) -> Tensor:
         """Put src in, broadcast and converted to this tensor's dtype."""
         if not isinstance(src, (tape._TensorClass, np.ndarray)):
             src = element(src, self.array.dtype, "copy_", "src")

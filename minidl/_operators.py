@@ -75,6 +75,9 @@ class Operations:
     def __rpow__(self: Any, other: Any) -> Tensor:
         return ops.pow(other, self)
 
+    def __rmatmul__(self: Any, other: Any) -> Tensor:
+        return ops.matmul(other, self)
+
     __rand__, __ror__, __rxor__ = ops.bitwise_and, ops.bitwise_or, ops.bitwise_xor
 
     # ------------------------------------------------------------------------------ operations as methods

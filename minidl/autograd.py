@@ -23,10 +23,6 @@ class _Recording(ContextDecorator):
 
     _value: bool
 
-    def __new__(cls, function: Any = None) -> Any:
-        """no_grad() for a block; no_grad(function), as a decorator without brackets, is the decorated function."""
-        return cls()(function) if callable(function) else super().__new__(cls)
-
     def __init__(self) -> None:
         self._before: list[bool] = []
 
@@ -40,24 +36,37 @@ class _Recording(ContextDecorator):
         return super().__call__(function)
 
 
-class no_grad(_Recording):
+class _Switch(_Recording):
+    """A setting without a choice: a decorator with and without parentheses, @no_grad() and @no_grad."""
+
+    def __new__(cls, orig_func: Callable[..., Any] | None = None) -> Any:
+        return super().__new__(cls) if orig_func is None else cls()(orig_func)
+
+    def __init__(self, orig_func: Callable[..., Any] | None = None) -> None:
+        super().__init__()
+
+
+class no_grad(_Switch):
     """with no_grad(): nothing is recorded, so results need no gradient. Also a decorator. Per thread."""
 
     _value = False
 
 
-class inference_mode(no_grad):
-    """no_grad under the name that PyTorch gives to its strictest form; inference_mode(False) leaves recording on."""
-
-    def __init__(self, mode: bool = True) -> None:
-        super().__init__()
-        self._value = not mode
-
-
-class enable_grad(_Recording):
+class enable_grad(_Switch):
     """with enable_grad(): recording is on again inside a no_grad block."""
 
     _value = True
+
+
+class inference_mode(_Recording):
+    """no_grad under the name that PyTorch gives to its strictest form; with mode=False enable_grad."""
+
+    def __new__(cls, mode: bool | Callable[..., Any] = True) -> Any:
+        return cls()(mode) if callable(mode) else super().__new__(cls)
+
+    def __init__(self, mode: bool | Callable[..., Any] = True) -> None:
+        super().__init__()
+        self._value = not mode
 
 
 class set_grad_enabled(_Recording):
@@ -73,7 +82,7 @@ class set_grad_enabled(_Recording):
 
 
 def is_grad_enabled() -> bool:
-    """Whether this thread records."""
+    """Whether this thread records what it computes."""
     return mode.recording
 
 
@@ -90,14 +99,21 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
     materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """∂(sum of outputs · grad_outputs)/∂ each input, without touching any `.grad`.
 
     create_graph: the gradients are recorded and can be differentiated again. allow_unused: None for an input that
-    the outputs do not depend on (an error otherwise); materialize_grads: zeros there.
+    the outputs do not depend on (an error otherwise); materialize_grads: zeros there. only_inputs is accepted for
+    PyTorch's sake, and True. There is no is_grads_batched.
     """
+    if is_grads_batched or not only_inputs:
+        what = "is_grads_batched=True" if is_grads_batched else "only_inputs=False"
+        remedy = "call grad once for each row" if is_grads_batched else "backward() fills every .grad"
+        raise ValueError(f"grad: {what} is not supported; {remedy}")
     ys, xs = _list(outputs), _list(inputs)
     seeds = _list(grad_outputs) if grad_outputs is not None else [None] * len(ys)
     if len(seeds) != len(ys):
@@ -112,9 +128,7 @@ def grad(
         if g is None and materialize_grads:
             g = wrap(np.zeros_like(x.array))
         if g is None and not allow_unused:
-            raise RuntimeError(
-                f"grad: the outputs do not depend on input {i}; pass allow_unused=True for None there"
-            )
+            raise RuntimeError(f"grad: the outputs do not depend on input {i}; pass allow_unused=True for None there")
         result.append(g)
     return tuple(result)
 

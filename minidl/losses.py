@@ -22,18 +22,23 @@ from .tape import record, record_fused
 # ------------------------------------------------------------------------------------------------- regression
 
 
-def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """d[...] = INPUT[...] - TARGET[...]
-    ℓ[...] = d[...]**2
-    Y = mean[...] ℓ[...] if reduction == "mean" else Σ[...] ℓ[...] if reduction == "sum" else ℓ
+    ℓ[...] = WEIGHT[...] * d[...]**2
+    Y = (mean[...] ℓ[...]) / (mean[...] WEIGHT[...]) if reduction == "mean" else
+        Σ[...] ℓ[...] if reduction == "sum" else ℓ
 
-    ∂L/∂INPUT[...] = G[...] * 2 * d[...] / (numel(ℓ) if reduction == "mean" else 1)
-    ∂L/∂TARGET[...] = -G[...] * 2 * d[...] / (numel(ℓ) if reduction == "mean" else 1)
+    n = numel(ℓ) * (mean[...] WEIGHT[...]) if reduction == "mean" else 1
+    ∂L/∂INPUT[...] = G[...] * WEIGHT[...] * 2 * d[...] / n
+    ∂L/∂TARGET[...] = -G[...] * WEIGHT[...] * 2 * d[...] / n
 
-    Mean squared error (Legendre 1805). Shapes that differ are broadcast, with a warning.
+    Mean squared error (Legendre 1805). Shapes that differ are broadcast, with a warning. weight: one factor for each
+    element, of the input's shape, 1 by default.
     """
     _same_size("mse_loss", input, target)
     _check_reduction("mse_loss", reduction)
+    if weight is not None:
+        return _weighed("mse_loss", ops.square(input - target), input, weight, reduction)
     x, t = input.array, target.array
     if x.shape != t.shape or x.dtype != t.dtype or not input.is_floating_point():
         return _reduced("mse_loss", ops.square(input - target), reduction)
@@ -54,35 +59,48 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
     return record_fused(Y, (input, target), gradients, composition)
 
 
-def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """d[...] = INPUT[...] - TARGET[...]
-    ℓ[...] = abs(d[...])
-    Y = mean[...] ℓ[...] if reduction == "mean" else Σ[...] ℓ[...] if reduction == "sum" else ℓ
+    ℓ[...] = WEIGHT[...] * abs(d[...])
+    Y = (mean[...] ℓ[...]) / (mean[...] WEIGHT[...]) if reduction == "mean" else
+        Σ[...] ℓ[...] if reduction == "sum" else ℓ
 
-    ∂L/∂INPUT[...] = G[...] * sign(d[...]) / (numel(ℓ) if reduction == "mean" else 1)
-    ∂L/∂TARGET[...] = -G[...] * sign(d[...]) / (numel(ℓ) if reduction == "mean" else 1)
+    n = numel(ℓ) * (mean[...] WEIGHT[...]) if reduction == "mean" else 1
+    ∂L/∂INPUT[...] = G[...] * WEIGHT[...] * sign(d[...]) / n
+    ∂L/∂TARGET[...] = -G[...] * WEIGHT[...] * sign(d[...]) / n
 
-    Mean absolute error (Laplace 1774); its slope at 0 is 0. Shapes that differ are broadcast, with a warning.
+    Mean absolute error (Laplace 1774); its slope at 0 is 0. Shapes that differ are broadcast, with a warning. weight:
+    one factor for each element, of the input's shape, 1 by default.
     """
     _same_size("l1_loss", input, target)
-    return _reduced("l1_loss", ops.abs(input - target), reduction)
+    losses = ops.abs(input - target)
+    if weight is not None:
+        return _weighed("l1_loss", losses, input, weight, reduction)
+    return _reduced("l1_loss", losses, reduction)
 
 
-def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+def huber_loss(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
     """d[...] = INPUT[...] - TARGET[...]
-    ℓ[...] = d[...]**2 / 2 if abs(d[...]) < delta else delta * (abs(d[...]) - delta / 2)
-    Y = mean[...] ℓ[...] if reduction == "mean" else Σ[...] ℓ[...] if reduction == "sum" else ℓ
+    ℓ[...] = WEIGHT[...] * (d[...]**2 / 2 if abs(d[...]) < delta else delta * (abs(d[...]) - delta / 2))
+    Y = (mean[...] ℓ[...]) / (mean[...] WEIGHT[...]) if reduction == "mean" else
+        Σ[...] ℓ[...] if reduction == "sum" else ℓ
 
-    ∂L/∂INPUT[...] = G[...] * clamp(d[...], -delta, delta) / (numel(ℓ) if reduction == "mean" else 1)
-    ∂L/∂TARGET[...] = -G[...] * clamp(d[...], -delta, delta) / (numel(ℓ) if reduction == "mean" else 1)
+    n = numel(ℓ) * (mean[...] WEIGHT[...]) if reduction == "mean" else 1
+    ∂L/∂INPUT[...] = G[...] * WEIGHT[...] * clamp(d[...], -delta, delta) / n
+    ∂L/∂TARGET[...] = -G[...] * WEIGHT[...] * clamp(d[...], -delta, delta) / n
 
     A parabola near 0 and straight beyond ±delta, so that outliers pull with a bounded force (Huber 1964,
-    equation 2.4).
+    equation 2.4). weight: one factor for each element, of the input's shape, 1 by default.
     """
     if not delta > 0:
         raise ValueError(f"huber_loss: delta is {delta}, expected a number above 0")
     _same_size("huber_loss", input, target)
-    return _reduced("huber_loss", huber(input - target, delta), reduction)
+    losses = huber(input - target, delta)
+    if weight is not None:
+        return _weighed("huber_loss", losses, input, weight, reduction)
+    return _reduced("huber_loss", losses, reduction)
 
 
 def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
@@ -388,6 +406,15 @@ def _reduced(name: str, losses: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return losses
     return losses.mean() if reduction == "mean" else losses.sum()
+
+
+def _weighed(name: str, losses: Tensor, input: Tensor, weight: Tensor, reduction: str) -> Tensor:
+    """Each loss times its weight; the mean divides by the weights' sum."""
+    if weight.array.shape != input.array.shape:
+        raise ValueError(f"{name}: weight has shape {tuple(weight.shape)}, expected the input's {tuple(input.shape)}")
+    losses = losses * weight
+    _check_reduction(name, reduction)
+    return losses.sum() / weight.sum() if reduction == "mean" else _reduced(name, losses, reduction)
 
 
 def _same_size(name: str, input: Tensor, target: Tensor) -> None:

@@ -63,13 +63,22 @@ def save(obj: Mapping[str, Tensor], path: str | os.PathLike[str], metadata: Mapp
     save_arrays(arrays, path, metadata)
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+def load(
+    path: str | os.PathLike[str], map_location: Any = None, *, weights_only: bool | None = None
+) -> dict[str, Tensor]:
     """Read a safetensors file: a dict of names and tensors, ready for `model.load_state_dict`.
+
+    Args:
+        path: the file.
+        map_location: the tensors' device; None or "cpu".
+        weights_only: accepted for PyTorch's sake; such a file holds nothing but weights.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is truncated, corrupt, or something other than safetensors.
+        ValueError: the file is truncated, corrupt, or something other than safetensors, or there is no such device.
     """
+    if map_location is not None and str(map_location) != "cpu":
+        raise ValueError(f"load: map_location is {map_location!r}, and there is only 'cpu' here; leave it out")
     return {name: from_numpy(array) for name, array in load_arrays(path)[0].items()}
 
 

@@ -329,6 +329,20 @@ CONVOLUTION = [
         V("nchw", kernel_size=3, stride=3, padding=1, ceil_mode=True), V("nchw", kernel_size=2, padding=1, divisor_override=3, formula=False),
         least=POOLED, names=pool_names,
     ),
+    row(
+        "adaptive_avg_pool2d", specs.adaptive_avg_pool2d, V("nchw", output_size=(3, 2)), V("nc76", output_size=(5, 6)),
+        V("nc64", output_size=2), V("nchw", output_size=(None, 5), formula=False), V("chw", output_size=3, formula=False), least=POOLED,
+    ),
+    row(
+        "conv_transpose2d", specs.conv_transpose2d, ("no45", "ocrs", "c"), V("no45", "ocrs", stride=(2, 1), padding=(1, 0), output_padding=(1, 0)),
+        V("n444", "4332", "6", stride=2, padding=1, groups=2, dilation=(1, 2)), V("n434", "4322", stride=1, dilation=2, output_padding=(1, 0)),
+        V("445", "4332", "3", stride=3, formula=False), least=IMAGE | dict.fromkeys("oc", 1),
+    ),
+    row(
+        "unfold", specs.unfold, V("nchw", kernel_size=2), V("nc76", kernel_size=(3, 2), dilation=(1, 2), padding=(1, 0), stride=(2, 1)),
+        V("ch5", kernel_size=(1, 3), formula=False), least=POOLED,
+    ),
+    row("pixel_shuffle", specs.pixel_shuffle, V("n834", upscale_factor=2), V("943", upscale_factor=3), V("ncijk", upscale_factor=1), dims=()),
     row("avg_pool1d", specs.as_image(specs.avg_pool2d), V("nch", kernel_size=2), V("nch", kernel_size=3, stride=2, padding=1), least=POOLED, names=pool_names),
 ]  # fmt: skip
 
@@ -436,6 +450,15 @@ NORMAL = [
         only=(0, 3, 4), least={"n": 2, "c": 1, "h": 1, "w": 1},
     ),
     row(
+        "group_norm", specs.group_norm, V("n6h", num_groups=3), V("n6hw", "6", "6", num_groups=2), V("i4", "4", "4", num_groups=1, eps=1e-3),
+        V("n4", num_groups=2), least={"n": 1, "i": 1, "h": 1, "w": 1},
+    ),
+    row("normalize", specs.normalize, V("ij"), V("ijk", p=1.0, dim=-1), V("ijk", p=3.0), V("i", dim=0, eps=2.5), least=SOME),
+    row(
+        "cosine_similarity", specs.cosine, ("ij", "ij"), V("ijk", "ijk", dim=-1), V("i", "i", dim=0, eps=2.5), V("ijk", "i1k", dim=2, formula=False),
+        V("ij", "j", formula=False), least=SOME,
+    ),
+    row(
         "dropout", lambda x, p, generator: x * specs.kept(x.shape, p) / (1 - p), V("ijk", p=0.3, generator=Seeded()), V("i", p=0.0, generator=Seeded()),
         names=lambda arrays, options, outputs, k: {"MASK": specs.kept(arrays[0].shape, options["p"])},
     ),
@@ -444,6 +467,13 @@ NORMAL = [
         names=lambda arrays, options, outputs, k: {"MASK": specs.kept(arrays[0].shape[:2], options["p"])},
     ),
 ]  # fmt: skip
+
+# --------------------------------------------------------------------------------------------- recurrent networks
+
+RECURRENT = [
+    row("lstm_step", specs.lstm_step, ("n4j", "n4j", "nj")),
+    row("gru_step", specs.gru_step, ("n3j", "n3j", "nj")),
+]
 
 # --------------------------------------------------------------------------------------------------- losses
 
@@ -462,9 +492,9 @@ CLASSES = [
     V("c", index("", "c"), formula=False),
 ]
 LOSSES = [
-    loss("mse_loss", specs.reduced(lambda x, t: (x - t) ** 2), V("ij", "ij"), least=SOME),
-    loss("l1_loss", specs.reduced(lambda x, t: np.abs(x - t)), V("ij", "ij"), least=SOME),
-    loss("huber_loss", specs.reduced(specs.huber), V("ij", "ij"), V("i", "i", delta=0.5), least=SOME),
+    loss("mse_loss", specs.weighed(lambda x, t: (x - t) ** 2), V("ij", "ij"), V("ij", "ij", positive("ij")), least=SOME, only=(0, 1)),
+    loss("l1_loss", specs.weighed(lambda x, t: np.abs(x - t)), V("ij", "ij"), V("ij", "ij", positive("ij")), least=SOME, only=(0, 1)),
+    loss("huber_loss", specs.weighed(specs.huber), V("ij", "ij"), V("i", "i", delta=0.5), V("ij", "ij", positive("ij"), delta=0.7), least=SOME, only=(0, 1)),
     loss(
         "smooth_l1_loss", specs.reduced(lambda x, t, beta=1.0: specs.huber(x, t, beta) / beta), V("ij", "ij"), V("i", "i", beta=0.4),
         least=SOME,
@@ -490,4 +520,4 @@ LOSSES = [
     ),
 ]  # fmt: skip
 
-TABLE = [*ELEMENTWISE, *REDUCTIONS, *LINALG, *CONVOLUTION, *SHAPE, *NORMAL, *LOSSES]
+TABLE = [*ELEMENTWISE, *REDUCTIONS, *LINALG, *CONVOLUTION, *SHAPE, *NORMAL, *RECURRENT, *LOSSES]

@@ -185,6 +185,60 @@ def avg_pool2d(
     return np.where(np.isfinite(found), found, 0).sum((-2, -1)) / counted.sum((-2, -1))
 
 
+def adaptive_avg_pool2d(x: np.ndarray, output_size: Any) -> np.ndarray:
+    """Window by window."""
+    (H, W), wanted = x.shape[-2:], pair(output_size)
+    P, Q = (have if n is None else n for have, n in zip((H, W), wanted, strict=True))
+    result = np.empty((*x.shape[:-2], P, Q))
+    for p, q in np.ndindex(P, Q):
+        rows, columns = slice(p * H // P, math.ceil((p + 1) * H / P)), slice(q * W // Q, math.ceil((q + 1) * W / Q))
+        result[..., p, q] = x[..., rows, columns].mean((-2, -1))
+    return result
+
+
+def conv_transpose2d(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> np.ndarray:
+    """Every number of x lays its multiple of the filter into a large image, of which the padding is then cut away."""
+    if x.ndim == 3:
+        return conv_transpose2d(x[None], weight, bias, stride, padding, output_padding, groups, dilation)[0]
+    step, low, more, apart = pair(stride), pair(padding), pair(output_padding), pair(dilation)
+    (N, O, P, Q), (_, Cg, R, S) = x.shape, weight.shape
+    full = [(n - 1) * step[a] + apart[a] * (k - 1) + more[a] + 1 for a, (n, k) in enumerate(((P, R), (Q, S)))]
+    result = np.zeros((N, Cg * groups, *full))
+    for o, p, q, r, s in np.ndindex(O, P, Q, R, S):
+        first = o // (O // groups) * Cg
+        place = p * step[0] + r * apart[0], q * step[1] + s * apart[1]
+        result[:, first : first + Cg, place[0], place[1]] += x[:, o, p, q, None] * weight[o, :, r, s]
+    result = result[:, :, low[0] : full[0] - low[0], low[1] : full[1] - low[1]]
+    return result if bias is None else result + bias[:, None, None]
+
+
+def unfold(x: np.ndarray, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> np.ndarray:
+    if x.ndim == 3:
+        return unfold(x[None], kernel_size, dilation, padding, stride)[0]
+    found = windows(x, kernel_size, pair(stride), padding, dilation, False)  # (N, C, P, Q, R, S)
+    found = np.where(np.isinf(found), 0.0, found).transpose(0, 1, 4, 5, 2, 3)
+    return found.reshape(len(x), math.prod(found.shape[1:4]), math.prod(found.shape[4:]))
+
+
+def pixel_shuffle(x: np.ndarray, upscale_factor: int) -> np.ndarray:
+    """Every r-th row and column of the large image is a channel of the small one."""
+    r = upscale_factor
+    *batch, C, H, W = x.shape
+    result = np.empty((*batch, C // (r * r), H * r, W * r))
+    for i, j in np.ndindex(r, r):
+        result[..., i::r, j::r] = x[..., i * r + j :: r * r, :, :]
+    return result
+
+
 def as_image(spec: Callable[..., Any]) -> Callable[..., Any]:
     """A pooling of signals from one of images: one row high."""
 
@@ -260,6 +314,35 @@ def batch_norm(
     return (x - shaped[0]) / np.sqrt(shaped[1] + eps) * shaped[2] + shaped[3]
 
 
+def group_norm(x: np.ndarray, weight: Any = 1.0, bias: Any = 0.0, *, num_groups: int, eps: float = 1e-5) -> np.ndarray:
+    result = np.empty_like(x)
+    for n in range(len(x)):
+        for one, part in zip(np.split(x[n], num_groups), np.split(result[n], num_groups), strict=True):
+            part[...] = (one - one.mean()) / np.sqrt(one.var() + eps)
+    across = (-1,) + (1,) * (x.ndim - 2)
+    return result * np.reshape(weight, across) + np.reshape(bias, across)
+
+
+def normalize(x: np.ndarray, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> np.ndarray:
+    return x / np.maximum(np.sum(np.abs(x) ** p, dim, keepdims=True) ** (1 / p), eps)
+
+
+def cosine(a: np.ndarray, b: np.ndarray, dim: int = 1, eps: float = 1e-8) -> np.ndarray:
+    a, b = np.broadcast_arrays(a, b)
+    return np.sum(normalize(a, dim=dim, eps=eps) * normalize(b, dim=dim, eps=eps), dim)
+
+
+def lstm_step(x: np.ndarray, a: np.ndarray, c: np.ndarray) -> np.ndarray:
+    i, f, g, o = np.moveaxis(x + a, 1, 0)
+    new = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return np.stack([sigmoid(o) * np.tanh(new), new])
+
+
+def gru_step(x: np.ndarray, a: np.ndarray, h: np.ndarray) -> np.ndarray:
+    r, z = sigmoid(x[:, 0] + a[:, 0]), sigmoid(x[:, 1] + a[:, 1])
+    return (1 - z) * np.tanh(x[:, 2] + r * a[:, 2]) + z * h
+
+
 def kept(shape: tuple[int, ...], p: float) -> np.ndarray:
     """What a dropout with the seed 5 keeps: it draws one float32 for each mask element."""
     import minidl
@@ -273,6 +356,18 @@ def reduced(terms: Callable[..., Any]) -> Callable[..., Any]:
     def spec(*arrays: np.ndarray, reduction: str = "mean", **options: Any) -> np.ndarray:
         values = terms(*arrays, **options)
         return {"mean": np.mean, "sum": np.sum, "none": np.asarray}[reduction](values)
+
+    return spec
+
+
+def weighed(terms: Callable[..., Any]) -> Callable[..., Any]:
+    """A loss from its single terms, with a weight for each."""
+
+    def spec(x: Any, t: Any, weight: Any = None, *, reduction: str = "mean", **options: Any) -> np.ndarray:
+        values = terms(x, t, **options)
+        weight = np.ones_like(values) if weight is None else weight
+        values = weight * values
+        return {"mean": values.sum() / weight.sum(), "sum": values.sum(), "none": values}[reduction]
 
     return spec
 

@@ -1,201 +1,320 @@
-"""Every public name of tensors, mathematics, reductions, shapes and autograd is there, typed and documented."""
+"""The public API: every name is there, documented, typed, a method where PyTorch has one, and called as PyTorch's."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import typing
+from collections.abc import Iterable
 from typing import Any
 
+import api_names as api
 import numpy as np
 import pytest
 
 import minidl
-from minidl import Tensor, autograd
+from minidl.explain import formulas
 
-CREATION = """
-    tensor as_tensor from_numpy from_dlpack zeros ones full empty eye arange linspace zeros_like ones_like full_like
-    empty_like rand_like randn_like randint_like rand randn randint randperm normal bernoulli multinomial
-    manual_seed
-""".split()
-MATH = """
-    abs neg sign exp expm1 log log1p log2 sqrt rsqrt square reciprocal sin cos tanh sigmoid erf floor ceil round
-    clamp pow add sub mul div floor_divide remainder maximum minimum isnan isfinite eq ne lt le gt ge all any
-    logical_and logical_or logical_not logical_xor
-""".split()
-REDUCTIONS = "sum mean prod var std amax amin max min argmax argmin logsumexp cumsum norm sort topk".split()
-LINEAR = "matmul mm bmm mv dot outer addmm".split()
-SHAPE = """
-    reshape flatten unflatten transpose permute t squeeze unsqueeze broadcast_to split chunk unbind narrow nonzero
-    masked_select index_select gather scatter_add take_along_dim flip roll tril triu diag masked_fill
-""".split()
-FUNCTIONS = [*CREATION, *MATH, *REDUCTIONS, *LINEAR, *SHAPE, "where", "einsum", "cat", "stack"]
-METHODS = [*MATH, *REDUCTIONS, *LINEAR, *SHAPE, "where", "view", "expand", "repeat"]
-METHODS += """
-    size dim numel numpy item tolist detach clone contiguous to float double long half int bool cpu cuda backward
-    retain_grad register_hook element_size requires_grad_ add_ sub_ mul_ div_ zero_ fill_ copy_ clamp_ normal_
-    uniform_ bernoulli_ scatter_add_ masked_fill_ new_zeros new_ones new_full new_empty new_tensor is_floating_point
-    is_contiguous stride type_as view_as expand_as reshape_as
-""".split()
-PROPERTIES = "shape ndim dtype device grad requires_grad data T mT is_leaf grad_fn".split()
-OPERATORS = """
-    add sub mul truediv floordiv mod pow matmul neg abs and or xor invert eq ne lt le gt ge radd rsub rmul rtruediv
-    rfloordiv rmod rpow rand ror rxor iadd isub imul itruediv ifloordiv imod ipow iand ior ixor getitem setitem len
-    iter bool int float index contains array dlpack dlpack_device
-""".split()
-DTYPES = {
-    "float32": "float32", "float64": "float64", "float16": "float16", "int64": "int64", "int32": "int32",
-    "int16": "int16", "uint8": "uint8", "bool": "bool", "float": "float32", "double": "float64", "half": "float16",
-    "long": "int64", "int": "int32",
-}  # fmt: skip
-AUTOGRAD = "no_grad enable_grad inference_mode is_grad_enabled set_grad_enabled".split()
+# ------------------------------------------------------------------------------------------------ the names
 
 
-def typed(function: Any) -> None:
-    signature = inspect.signature(function)
-    assert signature.return_annotation is not inspect.Signature.empty, "no type for the result"
-    for p in signature.parameters.values():
-        assert p.name == "self" or p.annotation is not inspect.Parameter.empty, f"no type for {p.name}"
+def look_up(root: Any, path: str) -> Any:
+    """root.a.b.c; modules are imported on the way. AttributeError where there is no such name."""
+    found = root
+    for name in path.split("."):
+        try:
+            if not hasattr(found, name):
+                importlib.import_module(f"{found.__name__}.{name}")
+            found = getattr(found, name)
+        except ImportError:
+            raise AttributeError(f"{root.__name__} has no {path}") from None
+    return found
 
 
+def paths(names: dict[str, list[str]]) -> list[str]:
+    return [f"{where}.{name}" if where else name for where, several in names.items() for name in several]
+
+
+def there(path: str) -> bool:
+    try:
+        look_up(minidl, path)
+    except AttributeError:
+        return False
+    return True
+
+
+PEERS = paths(api.NAMES)
+ALL = [*PEERS, *paths(api.OWN)]
+READY = [path for path in ALL if path not in api.NAMES_NOT_YET]
+
+
+@pytest.mark.parametrize("path", READY)
+def test_the_name_is_there(path: str) -> None:
+    assert there(path), f"minidl.{path} does not exist"
+
+
+@pytest.mark.parametrize("name", [*api.ATTRIBUTES.split(), *api.OPERATORS.split()])
+def test_tensors_have_it(name: str) -> None:
+    if name in api.METHODS_NOT_YET:
+        pytest.skip(f"Tensor.{name} is not written yet")
+    assert hasattr(minidl.Tensor, name) or hasattr(minidl.ones(1), name), f"Tensor has no {name}"
+
+
+def test_dtypes_are_numpys_under_pytorchs_names() -> None:
+    aliases = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32"}
+    for name in api.DTYPES.split():
+        assert np.dtype(getattr(minidl, name)) == np.dtype(getattr(minidl, aliases.get(name, name))), name
+        if name != "bfloat16":
+            assert np.dtype(getattr(minidl, name)) == np.dtype(aliases.get(name, name)), name
+    assert minidl.ones(1).dtype == minidl.float32
+
+
+def test_no_name_is_listed_twice() -> None:
+    for names in (ALL, api.ATTRIBUTES.split(), api.OPERATORS.split(), api.DTYPES.split()):
+        assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
+
+
+def test_nothing_is_awaited_that_is_there() -> None:
+    arrived = [path for path in api.NAMES_NOT_YET if there(path)]
+    arrived += [name for name in api.METHODS_NOT_YET if hasattr(minidl.Tensor, name)]
+    arrived += [path for path in api.DOCSTRINGS_NOT_YET if documented(look_up(minidl, path))]
+    assert not arrived, f"these are there now, take them out of the lists in api_names.py: {' '.join(arrived)}"
+    assert {*api.NAMES_NOT_YET, *api.DOCSTRINGS_NOT_YET, *api.SIGNATURES_NOT_YET} <= set(ALL)
+
+
+# ---------------------------------------------------------------------------------------------- documentation
+
+
+def documented(thing: Any) -> str:
+    """The docstring of its own: a class does not speak through its base."""
+    text = vars(thing).get("__doc__") if inspect.isclass(thing) else getattr(thing, "__doc__", None)
+    return text or ""
+
+
+@pytest.mark.parametrize("path", READY)
+def test_it_is_documented(path: str) -> None:
+    """By a formula that can be read, or by a sentence."""
+    if path in api.DOCSTRINGS_NOT_YET:
+        pytest.skip(f"{path} has no docstring yet")
+    thing = look_up(minidl, path)
+    text = documented(thing).strip()
+    assert text, f"minidl.{path} has no docstring"
+    assert formulas(thing) or len(text.split()) >= 3, f"minidl.{path} says too little: {text!r}"
+
+
+# ------------------------------------------------------------------------------------------------------ types
+
+KNOWN = {**vars(typing), "Tensor": minidl.Tensor, "Callable": typing.Callable, "Iterable": Iterable}
+
+
+def callables(thing: Any) -> Iterable[tuple[str, Any]]:
+    """What a user calls of it: a function itself, a class's constructor and its `forward` or `step`."""
+    if inspect.isfunction(thing):
+        yield thing.__name__, thing
+    elif inspect.isclass(thing):
+        for name in ("__init__", "__call__", "forward", "step"):
+            function = inspect.getattr_static(thing, name, None)
+            if inspect.isfunction(function) and function.__module__.startswith("minidl"):
+                yield f"{thing.__name__}.{name}", function
+
+
+def typed(function: Any) -> list[str]:
+    """The arguments without a type, and `return`."""
+    missing = []
+    for place, (name, p) in enumerate(inspect.signature(function).parameters.items()):
+        if p.annotation is p.empty and not (place == 0 and name in ("self", "cls", "input", "x", "a", "ctx")):
+            missing.append(name)
+    return missing + (["return"] if "return" not in function.__annotations__ else [])
+
+
+@pytest.mark.parametrize("path", READY)
+def test_it_is_typed(path: str) -> None:
+    for name, function in callables(look_up(minidl, path)):
+        assert not typed(function), f"{name}: no type for {', '.join(typed(function))}"
+        hints = typing.get_type_hints(function, localns=KNOWN)
+        assert "return" in hints, name
+
+
+# ---------------------------------------------------------------------------------------- as PyTorch has them
+
+
+@pytest.fixture(scope="module")
+def torch() -> Any:
+    """PyTorch, or a skip with the reason."""
+    return pytest.importorskip("torch", reason="PyTorch is not installed: nothing to compare with; pip install torch")
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("path", PEERS)
+def test_pytorch_has_the_name(torch: Any, path: str) -> None:
+    look_up(torch, path)
+
+
+FUNCTIONS = sorted({name for where in ("", "linalg", "nn.functional") for name in api.NAMES[where]})
+
+
+@pytest.mark.peers
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions(name: str) -> None:
-    function = getattr(minidl, name)
-    assert inspect.getdoc(function), "no docstring"
-    typed(function)
+def test_it_is_a_method_where_pytorch_has_one(torch: Any, name: str) -> None:
+    if name in api.METHODS_NOT_YET:
+        pytest.skip(f"Tensor.{name} is not written yet")
+    if hasattr(torch.Tensor, name) and name not in NO_METHOD:
+        assert hasattr(minidl.Tensor, name), f"Tensor has no method {name}"
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_methods(name: str) -> None:
-    method = getattr(Tensor, name)
-    assert inspect.getdoc(method), "no docstring"
-    typed(method)
+NO_METHOD = {
+    "unfold": "PyTorch's Tensor.unfold is another function than nn.functional.unfold: windows of one dimension",
+}
+
+# PyTorch's arguments that minidl has nowhere.
+NOWHERE = {
+    "out": "a result is a new tensor",
+    "layout": "tensors are strided",
+    "memory_format": "tensors have one order in memory",
+    "pin_memory": "there is no memory to pin",
+    "size_average": "deprecated in PyTorch: reduction",
+    "reduce": "deprecated in PyTorch: reduction",
+    "foreach": "how PyTorch takes its step, not what it computes",
+    "fused": "how PyTorch takes its step, not what it computes",
+    "capturable": "how PyTorch takes its step, not what it computes",
+    "differentiable": "how PyTorch takes its step, not what it computes",
+    "out_dtype": "for products of halves on a GPU",
+    "sparse_grad": "there are no sparse gradients",
+}
+
+# Where a call differs all the same: what differs, and why that may be.
+DEVIATIONS: dict[str, tuple[list[str], str]] = {
+    "from_numpy": (["has array", "lacks ndarray"], "given by its place"),
+    "arange": (
+        ["start=None, not 0", "end=None, not required", "step=None, not 1"],
+        "one argument is the end, two are start and end: None tells",
+    ),
+    "as_tensor": (["device=None, not required"], "a slip of the docstring"),
+    "no_grad": (["has orig_func"], "@no_grad without parentheses, which PyTorch takes too"),
+    "randint": (
+        ["low=None, not 0", "high=None, not required", "size=None, not required"],
+        "one bound is the upper one, two are both: None tells",
+    ),
+    "randperm": (["lacks requires_grad", "dtype=None, not int64"], "integers need no gradient; None is int64"),
+    "normal": (["has requires_grad"], "as every function that makes a tensor"),
+    "bernoulli": (["generator=None, not required"], "None is the default generator"),
+    "Generator": (["seed=0, not None", "device='cpu', not None"], "Generator(5) is a generator with its seed"),
+    "max": (["lacks LongTensor"], "a type of the docstring"),
+    "min": (["lacks LongTensor"], "a type of the docstring"),
+    "logsumexp": (["dim=None, not required"], "None is all dimensions, as for sum"),
+    "topk": (["dim=-1, not None"], "None is the last dimension there"),
+    "reshape": (["shape=None, not required"], "sizes may be given one by one"),
+    "broadcast_to": (["lacks shape"], "PyTorch's code calls it size, its docstring shape"),
+    "softmax": (["dim=-1, not required"], "the last dimension is where the classes stand"),
+    "log_softmax": (["dim=-1, not required"], "the last dimension is where the classes stand"),
+    "nn.functional.softmax": (["dim=-1, not None", "order: input, dim, dtype"], "None is deprecated in PyTorch"),
+    "nn.functional.log_softmax": (["dim=-1, not None", "order: input, dim, dtype"], "as softmax"),
+    "permute": (["dims=None, not required"], "dimensions may be given one by one"),
+    "flip": (["dims=None, not required"], "dimensions may be given one by one"),
+    "squeeze": (["dim=None, not required"], "without it all dimensions of size 1 go"),
+    "split": (["split_size_or_sections=None, not required"], "the method calls it split_size"),
+    "device": (["lacks a", "type='cpu', not required"], "a word of the docstring; there is the CPU alone"),
+    "save": (
+        ["has path", "has metadata", "lacks f", "lacks pickle_module", "lacks pickle_protocol"],
+        "a safetensors file, which has metadata; never pickle",
+    ),
+    "load": (
+        ["has path", "lacks f", "lacks pickle_module", "lacks mmap", "order: map_location"],
+        "a safetensors file; never pickle",
+    ),
+    "from_dlpack": (["has source", "lacks ext_tensor", "lacks device", "lacks copy"], "given by its place; no copy"),
+    "Tensor.numpy": (["lacks force"], "x.detach().numpy() says the same"),
+    "Tensor.detach": (["lacks input"], "PyTorch's dispatcher calls the tensor itself so"),
+    "Tensor.mul_": (["lacks value"], "PyTorch's code calls it other, its docstring value"),
+    "Tensor.div_": (["lacks value"], "PyTorch's code calls it other, its docstring value"),
+    "Tensor.uniform_": (["has a", "has b", "lacks from", "lacks to"], "from is a keyword of Python"),
+    "Tensor.__array__": (["has copy"], "NumPy 2 asks for it"),
+    "Tensor.__getitem__": (["lacks key"], "written x[key]"),
+    "Tensor.__setitem__": (["has index", "lacks key", "order: value"], "written x[key] = value"),
+    "autograd.gradcheck": (
+        [
+            f"lacks {word}"
+            for word in (
+                "nondet_tol check_undefined_grad check_grad_dtypes check_batched_grad check_batched_forward_grad "
+                "check_forward_ad check_backward_ad fast_mode masked"
+            ).split()
+        ],
+        "one derivative, one check",
+    ),
+    "nn.Parameter": (["data=required, not None"], "a parameter without values is of no use"),
+    "nn.Hardtanh": (["lacks min_value", "lacks max_value"], "deprecated in PyTorch: min_val, max_val"),
+    "nn.functional.one_hot": (["lacks tensor", "order: num_classes"], "PyTorch's code calls it input"),
+    "nn.functional.dropout": (["has generator"], "so that a mask can be drawn again"),
+    "nn.functional.dropout2d": (["has generator"], "so that a mask can be drawn again"),
+    "optim.Adam": (["lacks decoupled_weight_decay"], "that is AdamW"),
+    "utils.data.random_split": (["generator=None, not default_generator"], "None is the default generator"),
+}
 
 
-def test_the_rest() -> None:
-    missing = [name for name in PROPERTIES if not isinstance(getattr(Tensor, name), property)]
-    missing += [name for name in OPERATORS if not hasattr(Tensor, f"__{name}__")]
-    missing += [name for name in AUTOGRAD if not inspect.getdoc(getattr(minidl, name))]
-    missing += [n for n in "grad Function gradcheck detect_anomaly".split() if not inspect.getdoc(getattr(autograd, n))]
-    assert missing == []
-    assert {name: getattr(minidl, name).name for name in DTYPES} == DTYPES
-    assert isinstance(minidl.float32, minidl.dtype) and minidl.device("cpu") == minidl.zeros(1).device
-    assert minidl.cuda.is_available() is False and minidl.cuda.device_count() == 0
-    with pytest.raises(RuntimeError, match=r"cuda\.synchronize: .*CPU"):
-        minidl.cuda.synchronize()
-    assert isinstance(minidl.Generator("cpu").manual_seed(3), minidl.Generator)
+def own_arguments(path: str) -> list[Any]:
+    """Without the tensor whose method it is."""
+    from signatures import of_python
 
-
-def test_sizes_know_how_many_elements_they_make() -> None:
-    x = minidl.zeros(2, 3, dtype=minidl.float64)
-    assert isinstance(x.shape, minidl.Size) and x.size() == minidl.Size([2, 3]) == (2, 3) and x.shape.numel() == 6
-    assert x.size(-1) == x.size(dim=1) == 3 and x.element_size() == 8
-    with pytest.raises(IndexError, match="size: "):
-        x.size(2)
-
-
-# ------------------------------------------------------------------------------------- arrays of other libraries
+    thing = look_up(minidl, path)
+    found = of_python(thing)
+    method = path.startswith("Tensor.") and "self" not in inspect.signature(thing).parameters
+    return found[1:] if method else found
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("name", ["float64", "float32", "float16", "int64", "int32", "int16", "uint8", "bool"])
-def test_dlpack_shares_memory_both_ways(name: str) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: nothing to exchange with")
-    theirs = torch.zeros(2, 3).to(getattr(torch, name))
-    ours = minidl.from_dlpack(theirs)
-    theirs[0, 1] = 1
-    assert ours.dtype == getattr(minidl, name) and ours.tolist() == theirs.tolist()
-    ours = minidl.zeros(3, 2, dtype=getattr(minidl, name)).T
-    theirs = torch.from_dlpack(ours)
-    ours[0, 1] = 1
-    assert theirs.dtype == getattr(torch, name) and ours.tolist() == theirs.tolist()
+@pytest.mark.parametrize("path", [path for path in PEERS if path in READY and path != "Tensor"])
+def test_it_is_called_as_pytorchs(torch: Any, path: str) -> None:
+    """The same arguments in the same places, with the same defaults, or a reason."""
+    from signatures import differences, of_torch
+
+    name = path.rpartition(".")[2]
+    ways = of_torch(look_up(torch, path), name)
+    if not ways:
+        assert path in UNTOLD, f"nothing tells how PyTorch's {path} is called"
+        return
+    mine = own_arguments(path)
+    found = [
+        difference
+        for difference in differences(mine, ways, name)
+        if difference.removeprefix("lacks ") not in NOWHERE and not difference.startswith("lacks _")
+    ]
+    allowed, reason = DEVIATIONS.get(path, ([], ""))
+    new, gone = sorted(set(found) - set(allowed)), sorted(set(allowed) - set(found))
+    if path in api.SIGNATURES_NOT_YET:
+        assert new or gone, f"{path} is called as PyTorch's now: take it out of SIGNATURES_NOT_YET in api_names.py"
+    if path in api.SIGNATURES_NOT_YET or mine and mine[0].name in api.LETTERS_NOT_YET:
+        pytest.skip(f"{path} is not called as PyTorch's yet: {'; '.join(new)}")
+    assert not new, f"{path} differs from PyTorch's: {'; '.join(new)}"
+    assert not gone, f"{path} does not differ any more, take it out of DEVIATIONS: {'; '.join(gone)} ({reason})"
 
 
-def test_dlpack_refuses_with_a_sentence() -> None:
-    with pytest.raises(TypeError, match=r"from_dlpack: expected an array with __dlpack__, got int"):
-        minidl.from_dlpack(3)
-    with pytest.raises(RuntimeError, match="detach"):
-        np.from_dlpack(minidl.ones(2, requires_grad=True))
+UNTOLD = {"linalg.vector_norm"}  # its docstring is rendered from pieces
 
 
-# ----------------------------------------------------------------------------------------------------- bfloat16
-
-B = {
-    "add": lambda m, x: x + x, "times": lambda m, x: 2.5 * x, "divided": lambda m, x: x / 3,
-    "square": lambda m, x: x**2, "matmul": lambda m, x: x @ x, "einsum": lambda m, x: m.einsum("ij,jk->ik", x, x),
-    "sum": lambda m, x: x.sum(0), "mean": lambda m, x: x.mean(), "var": lambda m, x: x.var(1),
-    "amax": lambda m, x: x.amax(0), "max": lambda m, x: x.max(1)[0], "softmax": lambda m, x: x.softmax(1),
-    "exp": lambda m, x: x.exp(), "tanh": lambda m, x: x.tanh(), "erf": lambda m, x: x.erf(),
-    "cat": lambda m, x: m.cat([x, x]), "where": lambda m, x: m.where(x > 2, x, x * 2),
-    "clamp": lambda m, x: x.clamp(0, 2), "index": lambda m, x: x[[0, 1]], "view": lambda m, x: x.T[0],
-    "sort": lambda m, x: x.sort(1)[0], "mixed": lambda m, x: x.float() + x,
-    "linear": lambda m, x: m.nn.functional.linear(x, x), "norm": lambda m, x: x.norm(),
-    "gelu": lambda m, x: m.nn.functional.gelu(x), "cumsum": lambda m, x: x.cumsum(1), "prod": lambda m, x: x.prod(0),
-}  # fmt: skip
+def test_every_deviation_belongs_to_a_name_and_has_a_reason() -> None:
+    assert set(DEVIATIONS) <= set(PEERS)
+    assert all(reason and differences for differences, reason in DEVIATIONS.values())
 
 
-@pytest.mark.peers
-@pytest.mark.parametrize("name", B)
-def test_bfloat16_beside_pytorchs(name: str) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: nothing to compare with")
-    pytest.importorskip("ml_dtypes", reason="bfloat16 needs ml_dtypes; pip install ml_dtypes")
-    data = [[1.0, -2.0], [3.0, 4.5]]
-    x, z = (m.tensor(data, dtype=m.bfloat16, requires_grad=True) for m in (minidl, torch))
-    y, w = B[name](minidl, x), B[name](torch, z)
-    assert y.dtype.name == str(w.dtype).removeprefix("torch.")
-    np.testing.assert_allclose(y.detach().double().numpy(), w.detach().double().numpy(), rtol=2e-2)
-    y.sum().backward(), w.sum().backward()
-    assert x.grad is not None and x.grad.dtype == minidl.bfloat16
-    np.testing.assert_allclose(x.grad.double().numpy(), z.grad.double().numpy(), rtol=3e-2, atol=1e-2)
+# ------------------------------------------------------------------------------- the comparison itself is checked
 
 
-# ------------------------------------------------------------------------------------------------ recording or not
+def test_differences_are_found(torch: Any) -> None:
+    from signatures import differences, of_docstring, of_python, of_torch
 
+    def mine(input: Any, other: Any, *, alpha: int = 2, extra: bool = False) -> None: ...
 
-def test_recording_is_turned_off_in_every_way_that_pytorch_has() -> None:
-    x = minidl.ones(2, requires_grad=True)
+    assert differences(of_python(mine), of_torch(torch.add, "add"), "add") == [
+        "has extra",
+        "lacks out",
+        "alpha=2, not 1",
+    ]
 
-    @minidl.no_grad
-    def bare(t: Tensor) -> Tensor:
-        return t * 2
+    def swapped(keepdim: bool = False, dim: int = 0, input: Any = None, dtype: Any = None) -> None: ...
 
-    @minidl.inference_mode()
-    def called(t: Tensor) -> Tensor:
-        return t * 2
-
-    assert not bare(x).requires_grad and not called(x).requires_grad and bare.__name__ == "bare"
-    with minidl.inference_mode(False):
-        assert (x * 2).requires_grad
-    with minidl.no_grad(), minidl.enable_grad():
-        assert (x * 2).requires_grad
-    assert minidl.is_grad_enabled()
-
-
-# ------------------------------------------------------------------------------------------------ wrong types
-
-
-def test_a_tensor_is_not_equal_to_what_is_no_number() -> None:
-    x = minidl.ones(2)
-    assert (x == None) is False and (x != None) is True and (x == "x") is False  # noqa: E711
-    assert (x == np.ones(2)).tolist() == (np.ones(2) == x).tolist() == [True, True]
-    assert {x: 1}[x] == 1
-
-
-@pytest.mark.parametrize(
-    ("call", "sentence"),
-    [
-        (lambda x: autograd.grad((x * x).sum(), x, "a"), "grad: the gradient must be a Tensor, got str"),
-        (lambda x: (x * x).sum().backward("a"), "backward: the gradient must be a Tensor, got str"),
-        (lambda x: autograd.grad((x * x).sum(), 3), "grad: input 0 is int, not a Tensor"),
-        (lambda x: setattr(x, "grad", 3), "grad: expected a Tensor or None, got int"),
-        (lambda x: setattr(x, "data", 3), "data: expected a Tensor, got int"),
-        (lambda x: setattr(x, "requires_grad", "no"), "requires_grad_: requires_grad must be True or False, got 'no'"),
-        (lambda x: x.register_hook(3), "register_hook: expected a function of the gradient, got int"),
-        (lambda x: minidl.set_grad_enabled("a"), "set_grad_enabled: mode must be True or False, got 'a'"),
-        (lambda x: minidl.rand(2, generator=3), "generator: expected a Generator, got int"),
-        (lambda x: minidl.zeros(2, dtype="float33"), "dtype: 'float33' is not supported"),
-        (lambda x: minidl.tensor(None), "tensor: cannot make a tensor of object data"),
-        (lambda x: minidl.einsum([0, 1], x), "einsum: equation must be a text"),
-    ],
-)
-def test_wrong_types_are_named(call: Any, sentence: str) -> None:
-    with pytest.raises(TypeError, match=f"^{sentence}"):
-        call(minidl.ones(3, requires_grad=True))
+    assert any(d.startswith("order") for d in differences(of_python(swapped), of_torch(torch.sum, "sum"), "sum"))
+    zeros = of_docstring(torch.zeros, "zeros")[0]
+    assert [a.name for a in zeros] == ["size", "out", "dtype", "layout", "device", "requires_grad"]
+    assert zeros[0].star and not any(a.by_place for a in zeros[1:])
+    attention = of_torch(torch.nn.functional.scaled_dot_product_attention, "scaled_dot_product_attention")[0]
+    assert [a.default for a in attention] == ["required"] * 3 + ["None", "0", "False", "None", "False"]

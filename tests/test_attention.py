@@ -337,6 +337,15 @@ LAYERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"attn_mask": numbers(N * HEADS, L, S)}),
     ({}, {"attn_mask": np.triu(np.ones((L, S), bool), 1), "is_causal": True}),
     ({}, {"attn_mask": numbers(L, S), "key_padding_mask": np.where(PADDING, -np.inf, 0.0)}),
+    ({"add_bias_kv": True}, {}),
+    ({"add_zero_attn": True, "bias": False}, {"key_padding_mask": PADDING}),
+    (
+        {"add_bias_kv": True, "add_zero_attn": True},
+        {"attn_mask": numbers(N * HEADS, L, S), "key_padding_mask": np.where(PADDING, -np.inf, 0.0)},
+    ),
+    ({"add_zero_attn": True}, {"attn_mask": np.triu(np.ones((L, S), bool), 1)}),
+    ({"kdim": 7, "vdim": 9}, {}),
+    ({"kdim": 7, "add_bias_kv": True, "bias": False}, {"attn_mask": BARRED}),
 ]
 
 
@@ -348,13 +357,15 @@ def test_layer_as_pytorch(made: dict[str, Any], called: dict[str, Any], weights:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: nothing to compare with")
     ours = minidl.nn.MultiheadAttention(WIDTH, HEADS, batch_first=batch == "first", **made).double()
     theirs = torch.nn.MultiheadAttention(WIDTH, HEADS, batch_first=batch == "first", **made).double()
+    assert repr(ours) == repr(theirs).replace("NonDynamicallyQuantizable", "")
     assert [(k, tuple(x.shape)) for k, x in ours.state_dict().items()] == [
         (k, tuple(x.shape)) for k, x in theirs.state_dict().items()
     ]
     for p in theirs.parameters():
         torch.nn.init.normal_(p)
     ours.load_state_dict(theirs.state_dict())
-    arrays = [numbers(N, length, WIDTH, seed=i) for i, length in enumerate((L, S, S))]
+    widths = WIDTH, made.get("kdim", WIDTH), made.get("vdim", WIDTH)
+    arrays = [numbers(N, n, e, seed=i) for i, (n, e) in enumerate(zip((L, S, S), widths, strict=True))]
     masks = {k: a for k, a in called.items() if isinstance(a, np.ndarray)}
     if batch == "second":
         arrays = [a.swapaxes(0, 1) for a in arrays]

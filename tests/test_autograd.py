@@ -8,6 +8,7 @@ import threading
 import tracemalloc
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,6 +179,35 @@ def test_no_grad_records_nothing_and_is_restored_after_an_error() -> None:
         assert not (x * 2).requires_grad
     with minidl.inference_mode():
         assert not (x * 2).requires_grad
+
+
+@pytest.mark.parametrize("mode", [minidl.no_grad, minidl.inference_mode])
+def test_a_mode_decorates_with_and_without_parentheses(mode: Any) -> None:
+    x = leaf(2)
+
+    def double(t: minidl.Tensor) -> minidl.Tensor:
+        return t * 2
+
+    for decorated in (mode(double), mode()(double)):
+        assert not decorated(x).requires_grad and decorated.__name__ == "double" and minidl.is_grad_enabled()
+    with minidl.no_grad():
+        assert minidl.enable_grad(double)(x).requires_grad and not minidl.is_grad_enabled()
+        with minidl.inference_mode(mode=False):
+            assert double(x).requires_grad
+        with minidl.inference_mode(False), minidl.inference_mode(True):
+            assert not double(x).requires_grad
+
+
+def test_grad_takes_pytorchs_options_or_refuses_them() -> None:
+    x = leaf(2)
+    y = (x * x).sum()
+    (g,) = autograd.grad(y, x, None, True, False, True, None, False)
+    assert g is not None
+    np.testing.assert_array_equal(g.array, 2 * x.array)
+    with pytest.raises(ValueError, match="grad: is_grads_batched=True is not supported"):
+        autograd.grad(y, x, is_grads_batched=True)
+    with pytest.raises(ValueError, match="grad: only_inputs=False is not supported"):
+        autograd.grad(y, x, only_inputs=False)
 
 
 def test_detach_cuts_the_history_and_shares_the_memory() -> None:

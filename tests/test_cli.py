@@ -147,7 +147,7 @@ def test_an_idx_folder_and_pictures(capsys: pytest.CaptureFixture[str]) -> None:
     (["--learning-rate=3"], "there is no option '--learning-rate'"),
     (["digits"], "there is no argument 'digits'"),
     (["--model", "mpl"], "'mpl' is unknown; did you mean 'mlp'?"),
-    (["--model", "transformer-xl"], "expected linear, mlp, cnn or lenet5"),
+    (["--model", "transformer-xl"], "expected linear, mlp, cnn, lenet5, resnet or gpt"),
     (["--lr", "0"], "--lr: got '0', expected a number above 0"),
     (["--lr", "-1"], "--lr: got '-1', expected a number above 0"),
     (["--lr", "fast"], "--lr: got 'fast'"),

@@ -308,6 +308,7 @@ def test_swapped_indices_are_caught(wrong: str) -> None:
         ),
         ("σ² = step_size * lr_t", r"\sigma^{2} = \mathrm{step\_size} \cdot \mathrm{lr}_{t}"),
         ("Y = sqrt(abs(x)) + 2 * 3", r"Y = \sqrt{\left|x\right|} + 2 \cdot 3"),
+        ("W ~ U(-bound, bound)", r"W \sim \operatorname{U}\left(-\mathrm{bound}, \mathrm{bound}\right)"),
         ("Y = (Σ[r < k] x) * 2", r"Y = \left(\sum_{r < k} x\right) \cdot 2"),
     ],
 )

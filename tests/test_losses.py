@@ -128,7 +128,7 @@ def test_the_docstring_is_what_runs(loss, arrays, options, named, reduction, bac
     y = loss(*[tensors[n] for n in given], **{n: tensors[n] for n in named}, reduction=reduction, **options)
     G = draw(*y.shape, seed=3)
     y.backward(t64(G))
-    values = {n.upper(): a for n, a in {**given, **named}.items()}
+    values = {"WEIGHT": 1.0, **{n.upper(): a for n, a in {**given, **named}.items()}}
     shapes = {"∂L/∂INPUT": arrays[0].shape}
     expected = formulas.evaluate(loss, {**values, **options, "reduction": reduction, "G": G}, shapes)
     np.testing.assert_allclose(y.array, expected["Y"], rtol=1e-12, atol=1e-14)

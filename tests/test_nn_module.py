@@ -355,3 +355,34 @@ def test_text():
         "  )\n"
         ")"
     )
+
+
+def test_hooks_before_forward():
+    layer, seen = nn.Linear(2, 2), []
+    first = layer.register_forward_pre_hook(lambda module, args: seen.append("first"))
+    layer.register_forward_pre_hook(lambda module, args: seen.append("zeroth"), prepend=True)
+    double = layer.register_forward_pre_hook(lambda module, args: args[0] * 2)
+    x = minidl.ones(1, 2)
+    twice = layer(x)
+    assert seen == ["zeroth", "first"]
+    first.remove(), double.remove()
+    layer.register_forward_pre_hook(lambda module, args, kwargs: ((), {"input": args[0] * 2}), with_kwargs=True)
+    np.testing.assert_array_equal(layer(x).array, twice.array)
+    assert seen == ["zeroth", "first", "zeroth"]
+
+
+def test_parameters_and_buffers_by_their_path():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.BatchNorm1d(2)))
+    assert net.get_parameter("0.weight") is net[0].weight
+    assert net.get_buffer("1.0.running_mean") is net[1][0].running_mean
+    with pytest.raises(AttributeError, match="^get_parameter: Linear has no parameter 'w' "):
+        net.get_parameter("0.w")
+    with pytest.raises(AttributeError, match="^get_submodule: "):
+        net.get_buffer("2.running_mean")
+
+
+def test_sequences_are_joined():
+    a, b = nn.Sequential(nn.Linear(2, 3)), nn.Sequential(nn.ReLU())
+    assert list((a + b)._modules) == ["0", "1"] and (a + b)[0] is a[0]
+    with pytest.raises(TypeError, match="^Sequential: cannot add a ReLU"):
+        a + nn.ReLU()

@@ -28,6 +28,16 @@ CASES = [
     (optim.Adam, {"lr": 0.1, "maximize": True}),
     (optim.AdamW, {"lr": 0.1}),
     (optim.AdamW, {"lr": 0.1, "weight_decay": 0.5}),
+    (optim.Adam, {"lr": 0.1, "betas": (0.7, 0.8), "weight_decay": 0.3, "amsgrad": True}),
+    (optim.AdamW, {"lr": 0.1, "betas": (0.7, 0.8), "amsgrad": True}),
+    (optim.Adagrad, {"lr": 0.1}),
+    (optim.Adagrad, {"lr": 0.1, "lr_decay": 0.2, "weight_decay": 0.3, "maximize": True}),
+    (optim.Adagrad, {"lr": 0.1, "initial_accumulator_value": 0.5}),
+    (optim.RMSprop, {"lr": 0.1}),
+    (optim.RMSprop, {"lr": 0.1, "momentum": 0.9, "alpha": 0.8, "weight_decay": 0.3, "maximize": True}),
+    (optim.RMSprop, {"lr": 0.1, "momentum": 0.5, "centered": True, "eps": 1e-3}),
+    (optim.Adadelta, {"lr": 1.0}),
+    (optim.Adadelta, {"lr": 0.5, "rho": 0.7, "eps": 1e-3, "weight_decay": 0.3, "maximize": True}),
 ]
 START = np.array([[1.0, -2.0, 0.5], [0.0, 3.0, -0.25]])
 
@@ -70,6 +80,7 @@ def test_the_docstring_is_what_runs(make, options, backend):
         "m": np.zeros_like(START),
         "v": np.zeros_like(START),
         "b": np.zeros_like(START),
+        "u": np.zeros_like(START),
     }
     for t, g in enumerate(gradients(), 1):
         state = evaluator.run_updates(make, {**state, "g": g, "t": t})
@@ -205,7 +216,7 @@ def test_l2_penalty_is_weight_decay_for_sgd_and_not_for_adam():
 @pytest.mark.parametrize(
     ("make", "options", "words"),
     [
-        (optim.SGD, {"lr": 0}, "SGD: lr is 0, expected a number above 0"),
+        (optim.SGD, {"lr": math.nan}, "SGD: lr is nan, expected a number of 0 or more"),
         (optim.SGD, {"lr": -0.1}, "lr is -0.1"),
         (optim.Adam, {"lr": math.nan}, "lr is nan"),
         (optim.Adam, {"lr": math.inf}, "lr is inf"),
@@ -219,6 +230,9 @@ def test_l2_penalty_is_weight_decay_for_sgd_and_not_for_adam():
         (optim.Adam, {"betas": (-0.1, 0.9)}, "beta1 is -0.1"),
         (optim.Adam, {"betas": 0.9}, "betas is 0.9"),
         (optim.AdamW, {"eps": -1}, "AdamW: eps is -1"),
+        (optim.Adagrad, {"lr_decay": -1}, "Adagrad: lr_decay is -1"),
+        (optim.RMSprop, {"alpha": -1}, "RMSprop: alpha is -1"),
+        (optim.Adadelta, {"rho": 1.5}, "Adadelta: rho is 1.5, expected a number from 0 to 1"),
     ],
 )
 def test_options_are_checked(make, options, words):
@@ -226,9 +240,21 @@ def test_options_are_checked(make, options, words):
         make([leaf()], **options)
 
 
-def test_amsgrad_is_refused():
-    with pytest.raises(NotImplementedError, match="amsgrad"):
-        optim.Adam([leaf()], amsgrad=True)
+@pytest.mark.parametrize("make", [optim.SGD, optim.Adam, optim.AdamW, optim.Adagrad, optim.RMSprop, optim.Adadelta])
+def test_other_ways_of_computing(make):
+    """foreach and fused change nothing; a differentiable step does not exist and is refused."""
+    given = {"foreach": True, "fused": True} if make not in (optim.RMSprop, optim.Adadelta) else {"foreach": True}
+    plain = run(make([p := leaf()], lr=0.1), [p], gradients())[0]
+    np.testing.assert_array_equal(run(make([q := leaf()], lr=0.1, **given), [q], gradients())[0], plain)
+    with pytest.raises(NotImplementedError, match=f"{make.__name__}: differentiable=True is not supported"):
+        make([leaf()], lr=0.1, differentiable=True)
+
+
+def test_named_parameters_may_be_given():
+    net = nn.Linear(2, 3)
+    assert optim.SGD(net.named_parameters(), lr=0.1).param_groups[0]["params"] == list(net.parameters())
+    groups = [{"params": net.named_parameters(), "lr": 0.5}]
+    assert optim.SGD(groups, lr=0.1).param_groups[0]["params"] == list(net.parameters())
 
 
 def test_parameters_are_checked():
@@ -458,7 +484,7 @@ def torch():
 def test_steps_as_pytorch(torch, make, options, dtype):
     w, theirs = leaf(dtype=dtype), torch.tensor(START.astype(dtype), requires_grad=True)
     ours, other = make([w], **options), getattr(torch.optim, make.__name__)([theirs], **options)
-    for g in gradients(10).astype(dtype):
+    for g in gradients(25).astype(dtype):
         w.grad, theirs.grad = minidl.tensor(g), torch.tensor(g)
         ours.step()
         other.step()
@@ -481,6 +507,77 @@ def test_state_of_pytorch_loads(torch, make, options):
         ours.step()
         other.step()
     np.testing.assert_allclose(w.array, theirs.detach().numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("make", "options"), [c for c in CASES if c[0] is not optim.GD])
+def test_state_loads_into_pytorch(torch, make, options):
+    """The way back: the same keys, and the same steps from there on."""
+    w, theirs = leaf(), torch.tensor(START, requires_grad=True)
+    ours, other = make([w], **options), getattr(torch.optim, make.__name__)([theirs], **options)
+    reference = getattr(torch.optim, make.__name__)([v := torch.tensor(START, requires_grad=True)], **options)
+    grads = gradients(6)
+    run(ours, [w], grads[:3])
+    for g in grads[:3]:
+        v.grad = torch.tensor(g)
+        reference.step()
+    saved, known = ours.state_dict(), reference.state_dict()
+    assert {k for k, s in saved["state"].get(0, {}).items() if s is not None} == {
+        k for k, s in known["state"].get(0, {}).items() if s is not None
+    }
+    saved["state"] = {
+        n: {k: torch.tensor(np.asarray(getattr(s, "array", s)), dtype=torch.float64) for k, s in values.items()}
+        for n, values in saved["state"].items()
+    }
+    groups = zip(known["param_groups"], saved["param_groups"], strict=True)
+    saved["param_groups"] = [{**theirs_, **own} for theirs_, own in groups]
+    other.load_state_dict(saved)
+    with torch.no_grad():
+        theirs.copy_(torch.tensor(w.array))
+    for g in grads[3:]:
+        w.grad, theirs.grad = minidl.tensor(g), torch.tensor(g)
+        ours.step()
+        other.step()
+    np.testing.assert_allclose(w.array, theirs.detach().numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta"])
+def test_groups_and_schedule_as_pytorch(torch, make):
+    """A network with decay for its weights only, a group with a rate of its own, a warm-up chained with a decay."""
+    import minidl.nn
+    from minidl.optim import lr_scheduler as ours_schedules
+
+    def train(nn, module, schedules, make_tensor, state=None):
+        net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+        if state is not None:
+            net.load_state_dict(state)
+        start = {k: v.detach().clone() for k, v in net.state_dict().items()}
+        first, last = net[0], net[2]
+        optimizer = getattr(module, make)(
+            [
+                {"params": [first.weight, last.weight], "weight_decay": 0.1},
+                {"params": [first.bias], "lr": 0.05},
+                {"params": [last.bias]},
+            ],
+            lr=0.01,
+        )
+        warm, decay = schedules.LinearLR(optimizer, 0.2, total_iters=5), schedules.ExponentialLR(optimizer, 0.9)
+        random, losses = np.random.default_rng(3), []
+        for _ in range(25):
+            x, y = (make_tensor(random.normal(size=(6, n))) for n in (3, 2))
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(net(x), y)
+            loss.backward()
+            optimizer.step()
+            warm.step()
+            decay.step()
+            losses.append(loss.item())
+        return start, losses, [g["lr"] for g in optimizer.param_groups], warm.get_last_lr()
+
+    state, losses, rates_, last = train(torch.nn, torch.optim, torch.optim.lr_scheduler, torch.tensor)
+    _, mine, my_rates, my_last = train(minidl.nn, optim, ours_schedules, minidl.tensor, state)
+    np.testing.assert_allclose(mine, losses, rtol=1e-9)
+    np.testing.assert_allclose(my_rates, rates_, rtol=1e-12)
+    np.testing.assert_allclose(my_last, last, rtol=1e-12)
 
 
 @pytest.mark.parametrize("make", ["SGD", "Adam"])

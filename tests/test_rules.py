@@ -26,6 +26,12 @@ OPTIMIZERS: dict[str, list[dict[str, Any]]] = {
     "Adam": [{"lr": 0.1}, {"lr": 0.1, "betas": (0.7, 0.9), "eps": 1e-2, "weight_decay": 0.3, "maximize": True}],
     "AdamW": [{"lr": 0.1}, {"lr": 0.1, "betas": (0.7, 0.9), "eps": 1e-2, "weight_decay": 0.3, "maximize": True}],
 }
+OPTIMIZERS["Adam"].append({"lr": 0.1, "betas": (0.7, 0.9), "amsgrad": True})
+OPTIMIZERS["AdamW"].append({"lr": 0.1, "betas": (0.7, 0.9), "amsgrad": True, "maximize": True})
+DAMPED = {"eps": 0.1, "weight_decay": 0.3, "maximize": True}
+OPTIMIZERS["Adagrad"] = [{"lr": 0.1}, {"lr": 0.1, "lr_decay": 0.2, "initial_accumulator_value": 0.4, **DAMPED}]
+OPTIMIZERS["RMSprop"] = [{"lr": 0.1}, {"lr": 0.1, "alpha": 0.7, "momentum": 0.8, "centered": True, **DAMPED}]
+OPTIMIZERS["Adadelta"] = [{}, {"lr": 0.7, "rho": 0.6, **DAMPED}]
 PENALTIES = {"L1": {"λ": 0.3}, "L2": {"λ": 0.3}, "ElasticNet": {"λ1": 0.3, "λ2": 0.7}}
 SCHEDULES: dict[str, list[dict[str, Any]]] = {
     "LambdaLR": [{"lr_lambda": lambda t: 1 / (1 + t)}],
@@ -73,7 +79,7 @@ def follow(cls: Any, options: Mapping[str, Any], lines: list[Formula], steps: in
     random = np.random.default_rng(4)
     w = minidl.tensor(random.normal(size=(3, 2)), requires_grad=True)
     optimizer = cls([w], **options)
-    state = options_of(cls, options) | {"w": w.detach().numpy().copy(), "m": 0.0, "v": 0.0, "b": 0.0}
+    state = options_of(cls, options) | {"w": w.detach().numpy().copy(), "m": 0.0, "v": 0.0, "b": 0.0, "u": 0.0}
     for t in range(1, steps + 1):
         g = random.normal(size=w.shape)
         w.grad = minidl.tensor(g)

@@ -80,6 +80,14 @@ def test_a_models_weights_come_back(tmp_path: Path) -> None:
         assert (other.state_dict()[name].array == tensor.array).all()
 
 
+def test_load_takes_pytorchs_options(tmp_path: Path) -> None:
+    save({"w": minidl.ones(2)}, tmp_path / "w.safetensors")
+    for options in ({"map_location": "cpu"}, {"map_location": minidl.device("cpu"), "weights_only": True}):
+        np.testing.assert_array_equal(load(tmp_path / "w.safetensors", **options)["w"].array, 1)
+    with pytest.raises(ValueError, match="load: map_location is 'cuda', and there is only 'cpu'"):
+        load(tmp_path / "w.safetensors", map_location="cuda")
+
+
 def test_every_cut_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "x"
     save_arrays({"w": np.arange(5.0), "b": np.ones(3, np.float32)}, path)

@@ -439,7 +439,7 @@ def test_lenet5_has_the_papers_sizes() -> None:
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ({"name": "resnet"}, "no model 'resnet'; expected one of linear, mlp, cnn, lenet5"),
+        ({"name": "alexnet"}, "no model 'alexnet'; expected one of linear, mlp, cnn, lenet5"),
         ({}, "no model None"),
         ({"name": "mlp", "size": [1]}, "does not fit MLP"),
         ({"name": "mlp", "sizes": [3]}, "sizes is"),

@@ -12,6 +12,7 @@ REASONS = [
     (r"calls:", "plain Python: a tensor, a node and a closure for each derivative"),
     (r"steps: MLP", "the products take most of it, at the rates of their own rows; then Adam, which waits for memory"),
     (r"steps: CNN", "half of it is convolutions of few channels; pooling, ReLU and Adam wait for memory"),
+    (r"steps: GPT", "two thirds of it is products with their gradients, 128 and 512 wide; the rest is many short rows"),
     (r"matmul: 32 x", "the call takes as long as the arithmetic; transposed operands are copied first"),
     (r"matmul: 128 x 10", "a row of C fills 10 of 16 lanes"),
     (r"matmul: .*Aᵀ B", "A is copied into tiles, column by column, before it is used"),

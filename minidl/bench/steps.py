@@ -5,11 +5,12 @@ from __future__ import annotations
 from math import prod, sqrt
 from typing import Any
 
+from minidl.bench.libraries.transformer import matrices
 from minidl.bench.workload import Draw, Goal, Workload, integers, normal
 
 __all__ = ["FAMILIES", "workloads"]
 
-FAMILIES = {"steps": "Training steps: forward, backward, Adam"}
+FAMILIES = {"steps": "Training steps: forward, backward, Adam (GPT: AdamW)"}
 
 CNN: list[list[Any]] = [["conv", 1, 16], ["pool"], ["relu"], ["conv", 16, 32], ["pool"], ["relu"], ["flatten"],
        ["linear", 32 * 7 * 7, 128], ["relu"], ["linear", 128, 10]]  # fmt: skip
@@ -22,6 +23,7 @@ def workloads(full: bool = False) -> list[Workload]:
         step("MLP 784-1024-1024-10, batch 256", mlp(784, 1024, 1024, 10), (256, 784), 10, 1.3),
         step("CNN (conv 16, pool, conv 32, pool, 128, 10), batch 64", CNN, (64, 1, 28, 28), 10, 3.0),
         step("MLP 2-16-16-1, batch 1", mlp(2, 16, 16, 1), (1, 2), 0, 2.0),
+        gpt_step(65, 64, 128, 4, 4, batch=12, goal=2.2),
     ]
 
 
@@ -51,5 +53,20 @@ def step(name: str, layers: list[list[Any]], shape: tuple[int, ...], classes: in
         name, "steps", "step", (normal(*shape), target, *weights),
         {"layers": layers, "loss": "cross_entropy" if classes else "mse"},
         flops=3 * forward - first,  # nobody asks for the gradient of the first layer's input
+        limit="peak", goals=(Goal("best", goal),), bound=1e-4, calls=5,
+    )  # fmt: skip
+
+
+def gpt_step(vocab: int, context: int, width: int, heads: int, layers: int, batch: int, goal: float) -> Workload:
+    """nanoGPT's run on a processor: every place of the batch is a position to predict."""
+    config = {"vocab": vocab, "context": context, "width": width, "heads": heads, "layers": layers}
+    places = batch * context
+    multiplied = sum(rows * columns for rows, columns in matrices(config)[2:]) + vocab * width
+    attended = layers * width * (context + 1)  # two products, of half of all pairs
+    return Workload(
+        f"GPT ({layers} layers, {heads} heads, width {width}, context {context}), batch {batch}", "steps", "gpt",
+        (integers(batch, context, below=vocab), integers(places, below=vocab),
+         *(normal(*shape, scale=0.02) for shape in matrices(config))),
+        {"config": config}, flops=3 * 2.0 * places * (multiplied + attended),
         limit="peak", goals=(Goal("best", goal),), bound=1e-4, calls=5,
     )  # fmt: skip

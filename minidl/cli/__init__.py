@@ -1,4 +1,4 @@
-"""The command line: minidl train | eval | predict | bench | doctor.
+"""The command line: minidl train | eval | predict | sample | bench | formulas | doctor.
 
 Whatever goes wrong ends in one sentence on standard error and an exit code: 2 for bad input, 1 for a failure, 130 after
 Ctrl-C. With MINIDL_TRACEBACK=1 in the environment the traceback is shown as well.
@@ -60,8 +60,13 @@ def dispatch(arguments: Sequence[str]) -> int:
         from minidl.cli.benching import run_benchmarks
 
         return run_benchmarks(options)
+    if command == "formulas":
+        from minidl.cli.formulas import run_formulas
+
+        return run_formulas(options)
     if command is None:
-        raise UsageError("minidl: which command? One of train, eval, predict, bench, doctor; see minidl --help")
+        known = "train, eval, predict, sample, bench, formulas, doctor"
+        raise UsageError(f"minidl: which command? One of {known}; see minidl --help")
     from minidl.cli.machine import set_machine
 
     set_machine(options)
@@ -69,6 +74,10 @@ def dispatch(arguments: Sequence[str]) -> int:
         from minidl.cli.training import run_training
 
         return run_training(options)
+    if command == "sample":
+        from minidl.cli.sampling import run_sampling
+
+        return run_sampling(options)
     from minidl.cli.answering import run_evaluation, run_prediction
 
     return run_evaluation(options) if command == "eval" else run_prediction(options)

@@ -14,6 +14,7 @@ import numpy as np
 from minidl import data, models, nn, train
 from minidl.cli.folder import RunFolder
 from minidl.cli.images import read_image
+from minidl.cli.language import measure_text, prepare_text, text_line
 from minidl.cli.options import UsageError
 from minidl.cli.preparing import Task, make_loss, prepare
 from minidl.data import ArrayData, DataError, read_csv
@@ -87,6 +88,15 @@ def load_model(path: str, command: str) -> tuple[RunFolder, nn.Module, dict[str,
 def run_evaluation(options: argparse.Namespace) -> int:
     """minidl eval RUN; the exit code."""
     folder, model, usage = load_model(options.run, "eval")
+    if usage["model"]["name"] == "gpt":
+        text = prepare_text(folder.config["settings"])
+        if text.fingerprint() != usage["data"]["fingerprint"]:
+            raise UsageError(
+                f"minidl eval: the text {folder.config['settings']['data']} has changed since the run, and its tokens"
+                " with it; bring the old one back"
+            )
+        print(text_line(measure_text(model, text)))
+        return 0
     task = prepare(folder.config["settings"])
     if task.fingerprint() != usage["data"]["fingerprint"]:
         print("minidl eval: note that the data has changed since the run, so its parts may differ", file=sys.stderr)
@@ -123,6 +133,8 @@ def print_classes(M: np.ndarray, classes: list[str]) -> None:
 def run_prediction(options: argparse.Namespace) -> int:
     """minidl predict RUN FILE...: a CSV table on standard output; the exit code."""
     _, model, usage = load_model(options.run, "predict")
+    if usage["model"]["name"] == "gpt":
+        raise UsageError(f"minidl predict: {options.run} is a language model; use minidl sample {options.run}")
     about = usage["data"]
     tables = [(path, read_inputs(path, about)) for path in options.inputs]  # all are read before the first answer
     out = csv.writer(sys.stdout, lineterminator="\n")

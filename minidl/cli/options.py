@@ -16,13 +16,26 @@ examples:
   minidl train                                        handwritten digits, in a few seconds
   minidl train --data mnist --model cnn               MNIST, fetched on first use
   minidl train --data wine.csv --label quality        a table of your own
+  minidl train --data shakespeare                     a small GPT that writes plays, in a minute
+  minidl train --data book.txt --model gpt            a text of your own
   minidl train --resume runs/mnist-cnn-001            go on after an interruption
+"""
+SAMPLE_EXAMPLES = """\
+examples:
+  minidl sample runs/shakespeare-gpt-001 --prompt "ROMEO:" --temperature 0.8 --top-k 40
 """
 BENCH_EXAMPLES = """\
 examples:
   minidl bench                                        everything that is installed, in ten minutes
   minidl bench kernels --peers numpy --only matmul    one family beside one library
   minidl bench --quick                                does it run?
+"""
+
+FORMULAS_EXAMPLES = """\
+examples:
+  minidl formulas                                     all of them
+  minidl formulas layer_norm adam                     these
+  minidl formulas --html formulas.html                one page, to read in a browser or to print
 """
 
 
@@ -57,7 +70,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     first = arguments[0] if arguments else "--help"
     if not first.startswith("-") and first not in commands:
         near = difflib.get_close_matches(first, commands, 1, 0.5)
-        hint = f"did you mean {near[0]!r}?" if near else "expected train, eval, predict, bench or doctor"
+        known = "train, eval, predict, sample, bench, formulas or doctor"
+        hint = f"did you mean {near[0]!r}?" if near else f"expected {known}"
         raise UsageError(f"minidl: there is no command {first!r}; {hint}")
     options, unknown = parser.parse_known_args(list(arguments))
     chosen = commands.get(getattr(options, "command", ""), parser)
@@ -81,7 +95,9 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     train = commands.add_parser("train", help="train a model", description="Train a model.", epilog=TRAIN_EXAMPLES)
     data = train.add_argument_group("data")
     data.add_argument(
-        "--data", metavar="WHAT", help="digits (default), mnist, fashion-mnist, a folder of IDX files, or a CSV file"
+        "--data",
+        metavar="WHAT",
+        help="digits (default), mnist, fashion-mnist, cifar10, shakespeare, a folder of IDX files, a CSV or text file",
     )
     data.add_argument(
         "--label", metavar="COLUMN", help="the CSV's label column, by name or number from 0 (default: the last)"
@@ -101,10 +117,20 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     data.add_argument(
         "--augment-shift", type=whole(0), metavar="PIXELS", help="shift each training image by up to so many pixels"
     )
+    data.add_argument(
+        "--augment-flip", action=argparse.BooleanOptionalAction, help="mirror each training image half of the time"
+    )
     model = train.add_argument_group("model")
-    model.add_argument("--model", type=choice("linear", "mlp", "cnn", "lenet5"), help="linear, mlp, cnn or lenet5")
+    model.add_argument(
+        "--model",
+        type=choice("linear", "mlp", "cnn", "lenet5", "resnet", "gpt"),
+        help="linear, mlp, cnn, lenet5, resnet or gpt",
+    )
     model.add_argument(
         "--hidden", type=sizes, nargs="+", metavar="UNITS", help="units of the hidden layers: --hidden 256 128"
+    )
+    model.add_argument(
+        "--blocks", type=whole(1), metavar="N", help="of each stage of the resnet (default 3: 20 layers)"
     )
     model.add_argument(
         "--activation",
@@ -131,6 +157,19 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     learning.add_argument(
         "--patience", type=whole(1), metavar="N", help="stop after N epochs without a better validation loss"
     )
+    text = train.add_argument_group("texts (--model gpt)")
+    text.add_argument(
+        "--tokenizer", type=choice("char", "bpe"), help="a token a character (default), or byte pairs learned here"
+    )
+    text.add_argument("--vocab", type=whole(256, 1 << 16), metavar="N", help="tokens of bpe (default 512)")
+    text.add_argument("--context", type=whole(1), metavar="N", help="tokens that the model sees (default 64)")
+    text.add_argument("--width", type=whole(1), metavar="N", help="of the model (default 128)")
+    text.add_argument("--heads", type=whole(1), metavar="N", help="of each attention (default 4)")
+    text.add_argument("--layers", type=whole(1), metavar="N", help="blocks of attention and MLP (default 4)")
+    text.add_argument("--steps", type=whole(1), metavar="N", help="batches to learn from (default 2000)")
+    text.add_argument("--warmup", type=whole(0), metavar="N", help="steps in which the learning rate grows")
+    text.add_argument("--clip", type=number(0), metavar="NORM", help="longest gradient (default 1; 0: any)")
+    text.add_argument("--eval-every", type=whole(1), metavar="N", help="steps from one validation to the next")
     running = train.add_argument_group("running")
     running.add_argument(
         "--seed", type=whole(0, 2**63), metavar="N", help="of weights, split, order, dropout (default 0)"
@@ -154,6 +193,22 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     )
     machine(prediction)
 
+    sample = commands.add_parser(
+        "sample",
+        help="let a language model write",
+        description="Let a trained GPT continue a text.",
+        epilog=SAMPLE_EXAMPLES,
+    )
+    sample.add_argument("run", metavar="RUN", help="the run folder")
+    sample.add_argument("--prompt", metavar="TEXT", help="what to continue (default: a new line)")
+    sample.add_argument("--tokens", type=whole(1), metavar="N", help="how many to write (default 500)")
+    sample.add_argument(
+        "--temperature", type=number(0), metavar="T", help="0: the most probable token; 1: as learned (default 0.8)"
+    )
+    sample.add_argument("--top-k", type=whole(1), metavar="K", help="only among the K most probable (default: all)")
+    sample.add_argument("--seed", type=whole(0, 2**63), metavar="N", help="of what is drawn (default 0)")
+    machine(sample)
+
     bench = commands.add_parser(
         "bench",
         help="measure kernels, training steps and calls beside other libraries",
@@ -176,6 +231,17 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     bench.add_argument("--full", action="store_true", help="more rounds, and matrix products of many sizes")
     bench.add_argument("--threads", type=whole(1, 1024), metavar="N", help="of every library (default 2)")
     bench.add_argument("--out", metavar="FOLDER", help="for figures and pictures (default runs/bench-NNN)")
+
+    formulas = commands.add_parser(
+        "formulas",
+        help="print every formula, and where its code is",
+        description="Print operations, losses, layers, optimizers, schedules, penalties: formula, file and line.",
+        epilog=FORMULAS_EXAMPLES,
+    )
+    formulas.add_argument(
+        "names", nargs="*", default=[], metavar="NAME", help="names, or families such as pool (default: everything)"
+    )
+    formulas.add_argument("--html", metavar="FILE", help="write one page instead: mathematics beside the source")
 
     commands.add_parser(
         "doctor",

@@ -57,7 +57,7 @@ def prepare(settings: Settings, quiet: bool = True) -> Task:
     """Load, clean, split and scale the data: all statistics are the training part's."""
     source = settings["data"]
     options: dict[str, Any] = {"seed": settings["seed"]}
-    if source in ("mnist", "fashion-mnist"):
+    if source in ("mnist", "fashion-mnist", "cifar10"):
         options["progress"] = False if quiet else None
     elif is_table(source):
         options |= {"label": settings["label"] or -1, "missing": settings["missing"], "valid": 0.1, "test": 0.2}
@@ -92,7 +92,7 @@ def in_options(sentence: str) -> str:
 def make_model(settings: Settings, shape: tuple[int, ...], outputs: int) -> dict[str, Any]:
     """The config of the model that fits the data."""
     name = settings["model"]
-    if name in ("cnn", "lenet5") and len(shape) != 3:
+    if name in ("cnn", "lenet5", "resnet") and len(shape) != 3:
         raise UsageError(
             f"minidl train: --model {name} needs images, and the data is a table; use --model mlp or --model linear"
         )
@@ -114,6 +114,8 @@ def make_model(settings: Settings, shape: tuple[int, ...], outputs: int) -> dict
             "hidden": settings["hidden"][0],
             "dropout": settings["dropout"],
         }
+    if name == "resnet":
+        return {"name": name, "shape": list(shape), "classes": outputs, "blocks": settings["blocks"]}
     return {"name": name, "classes": outputs}
 
 

@@ -13,6 +13,7 @@ import minidl
 from minidl import models, train
 from minidl.cli.answering import describe, measure, result_line
 from minidl.cli.folder import RunFolder, write_json
+from minidl.cli.language import TextTask, prepare_text, saved_step, train_language
 from minidl.cli.machine import MACHINE, describe_machine
 from minidl.cli.options import UsageError, version
 from minidl.cli.preparing import Task, make_loss, make_model, make_optimizer, make_penalty, make_schedule, prepare
@@ -37,7 +38,7 @@ def run_training(options: argparse.Namespace) -> int:
             )
         folder = RunFolder.open(resumed, "train")
         config = folder.config
-        task = prepare(config["settings"], quiet)
+        task = read(config["settings"], quiet)
         if task.fingerprint() != config["data"]["fingerprint"]:
             raise UsageError(
                 f"minidl train: the data of {resumed} has changed since the run began ({config['settings']['data']});"
@@ -46,24 +47,32 @@ def run_training(options: argparse.Namespace) -> int:
     else:
         wanted = given.pop("out", None)
         settings = settle(given)
-        task = prepare(settings, quiet)
-        config = {
-            "minidl": version(),
-            "settings": settings,
-            "model": make_model(settings, task.parts.shape, task.class_count or 1),
-            "data": {**describe(task), "fingerprint": task.fingerprint()},
-        }
-        make_loss(settings["loss"], task.class_count)
+        task = read(settings, quiet)
+        config = {"minidl": version(), "settings": settings}
+        if isinstance(task, TextTask):
+            config |= {"model": task.model(settings), "data": task.describe()}
+        else:
+            config["model"] = make_model(settings, task.parts.shape, task.class_count or 1)
+            config["data"] = {**describe(task), "fingerprint": task.fingerprint()}
+            make_loss(settings["loss"], task.class_count)
         models.build(config["model"])  # a model that cannot be built leaves no folder behind
         folder = RunFolder.create(config, wanted, f"{data_name(settings['data'])}-{settings['model']}")
     try:
         with folder.lock():
+            if isinstance(task, TextTask):
+                return train_language(folder, task, quiet, resumed is not None)
             return _train(folder, task, quiet, resumed is not None)
     except KeyboardInterrupt:
-        kept = saved_epoch(folder.checkpoint)
-        what = f"the run is kept up to epoch {kept}; go on with" if kept else "no epoch was finished; begin again with"
+        text = isinstance(task, TextTask)
+        unit, kept = ("step", saved_step(folder)) if text else ("epoch", saved_epoch(folder.checkpoint))
+        what = f"the run is kept up to {unit} {kept}; go on with" if kept else "nothing is saved yet; begin again with"
         print(f"\nminidl train: interrupted; {what}: minidl train --resume {folder.path}", file=sys.stderr)
         return 130
+
+
+def read(settings: dict[str, Any], quiet: bool) -> Task | TextTask:
+    """The data of a run."""
+    return prepare_text(settings, quiet) if settings["model"] == "gpt" else prepare(settings, quiet)
 
 
 def _train(folder: RunFolder, task: Task, quiet: bool, resumed: bool) -> int:
@@ -71,9 +80,8 @@ def _train(folder: RunFolder, task: Task, quiet: bool, resumed: bool) -> int:
     minidl.manual_seed(settings["seed"])
     model = models.build(folder.config["model"])
     optimizer = make_optimizer(settings, model)
-    train_part = (
-        task.parts.train.augmented(settings["augment_shift"]) if settings["augment_shift"] else task.parts.train
-    )
+    shift, flip = settings["augment_shift"], settings.get("augment_flip", False)
+    train_part = task.parts.train.augmented(shift, flip) if shift or flip else task.parts.train
     if not quiet:
         count = sum(parameter.numel() for parameter in model.parameters())
         print(f"data     {folder.config['data']['text']}")

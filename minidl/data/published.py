@@ -1,4 +1,4 @@
-"""Published data sets of four IDX files, and how to get hold of them."""
+"""Published data sets, and how to get hold of their files."""
 
 from __future__ import annotations
 
@@ -14,17 +14,13 @@ from .idx import parse_idx, unpack
 
 
 @dataclass(frozen=True)
-class IdxSource:
-    """Training images and labels, test images and labels: four files, in this order, and who offers them."""
+class Source:
+    """Files that belong together, the folder that they are kept in, the classes' names, and who offers them."""
 
     folder: str
     classes: tuple[str, ...]
     mirrors: tuple[str, ...]
     files: tuple[RemoteFile, ...]
-
-    def arrays(self, progress: bool | None = None) -> list[np.ndarray]:
-        """The four arrays, from verified files."""
-        return [parse_idx(self.content(file, progress), file.name) for file in self.files]
 
     def content(self, file: RemoteFile, progress: bool | None = None) -> bytes:
         """The unpacked bytes of a file: from MINIDL_DATA's folder, else the cache's, else from a mirror.
@@ -50,6 +46,15 @@ class IdxSource:
         folders = (root / self.folder, root / self.folder.replace("-", "_"))
         names = (file.name, file.name.removesuffix(".gz"))
         return [path for folder in folders for name in names if (path := folder / name).is_file()]
+
+
+@dataclass(frozen=True)
+class IdxSource(Source):
+    """Training images and labels, test images and labels: four files, in this order."""
+
+    def arrays(self, progress: bool | None = None) -> list[np.ndarray]:
+        """The four arrays, from verified files."""
+        return [parse_idx(self.content(file, progress), file.name) for file in self.files]
 
 
 def _verified(path: Path, file: RemoteFile) -> tuple[bytes, str]:
@@ -100,4 +105,15 @@ FASHION_MNIST = IdxSource(
             bef4ecab320f06d8554ea6380940ec79 bb300cfdad3c16e7a12a480ee83cd310""".split(),
         )
     ),
+)
+
+# 40,000 lines of Shakespeare's plays, collected by A. Karpathy (2015). sha256 of the file.
+SHAKESPEARE = Source(
+    folder="tinyshakespeare",
+    classes=(),
+    mirrors=(
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/",
+        "https://cdn.jsdelivr.net/gh/karpathy/char-rnn@master/data/tinyshakespeare/",
+    ),
+    files=(RemoteFile("input.txt", unpacked="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"),),
 )

@@ -1,4 +1,4 @@
-"""Where data comes from: bundled digits, MNIST and Fashion-MNIST, folders of IDX files, CSV tables."""
+"""Where data comes from: bundled digits, MNIST, Fashion-MNIST and CIFAR-10, folders of their files, CSV tables."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import ArrayData, Parts, split_data
+from .cifar import cifar10, cifar_folder, is_cifar_folder
 from .cleaning import Clip, Impute, duplicate_rows, missing_rows
 from .encode import encode_labels
 from .errors import DataError, DataNotFoundError
@@ -222,16 +223,22 @@ def _first_text(labels: Sequence[str]) -> str:
     return ""
 
 
-SOURCES: dict[str, Callable[..., Parts]] = {"digits": digits, "mnist": mnist, "fashion-mnist": fashion_mnist}
+SOURCES: dict[str, Callable[..., Parts]] = {
+    "digits": digits,
+    "mnist": mnist,
+    "fashion-mnist": fashion_mnist,
+    "cifar10": cifar10,
+}
 
 
 def load(name_or_path: str | os.PathLike[str], **options: Any) -> Parts:
-    """The parts of a data set: "digits", "mnist", "fashion-mnist", a folder of IDX files, or a CSV file.
+    """The parts of a data set: "digits", "mnist", "fashion-mnist", "cifar10", a folder of IDX files or of CIFAR-10's
+    binary files, or a CSV file.
 
-    options: `seed` (0), `valid` and `test` (fractions), and those of `digits`, `mnist`, `fashion_mnist`,
-    `idx_folder` and `csv_table`, which do the work. Raises DataNotFoundError for an unknown name that is no
-    path either, and DataError for an option that the source does not have and for whatever is wrong with the
-    data.
+    options: `seed` (0), `valid` and `test` (fractions), and those of `digits`, `mnist`, `fashion_mnist`, `cifar10`,
+    `idx_folder`, `cifar_folder` and `csv_table`, which do the work. Raises DataNotFoundError for an unknown name
+    that is no path either, and DataError for an option that the source does not have and for whatever is wrong with
+    the data.
 
     >>> parts = data.load("digits", seed=0).transformed(data.Standardize())
     >>> loader = DataLoader(parts.train, batch_size=64, shuffle=True)
@@ -243,7 +250,7 @@ def load(name_or_path: str | os.PathLike[str], **options: Any) -> Parts:
     if (key := name.lower().replace("_", "-")) in SOURCES:
         read = SOURCES[key]
     elif path.is_dir():
-        read, arguments = idx_folder, (path,)
+        read, arguments = cifar_folder if is_cifar_folder(path) else idx_folder, (path,)
     elif path.is_file():
         read, arguments = csv_table, (path,)
     else:

@@ -7,7 +7,8 @@ prints it beside the source. `graphs` draws what the tape holds, `plots` a run a
 
 from .evaluator import evaluate, move_last, run_updates
 from .grammar import Formula, FormulaError, formulas, parse
-from .render import Formulas, formula, latex, plain, show
+from .in_tex import latex
+from .render import Formulas, formula, plain, show
 
 __all__ = [
     "Formula",

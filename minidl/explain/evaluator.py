@@ -58,6 +58,8 @@ def run_updates(source: Any, state: Mapping[str, Any]) -> dict[str, Any]:
     state = dict(state)
     with np.errstate(all="ignore"):
         for line in _lines(source):
+            if line.sign == "~":  # a distribution is no value
+                continue
             value = _Scope([], state, {}).define(line)
             state[line.target] = value.item() if isinstance(value, np.generic) else value
     return state

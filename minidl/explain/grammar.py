@@ -1,6 +1,6 @@
 """Reads the formula lines of a docstring: text in, small trees of tuples out.
 
-A formula line is `target = expression` or `target ← expression`:
+A formula line is `target = expression`, `target ← expression` or `target ~ distribution`:
 
     Y = X * sigmoid(X)                               elementwise, broadcasting
     Y[i,k] = Σ[j] A[i,j] * B[j,k]                    index notation; also Π, max, min, mean, argmax, argmin
@@ -11,6 +11,7 @@ A formula line is `target = expression` or `target ← expression`:
     Y.flat[i] = X.flat[i]                            all elements in a row, whatever the shape
     Y[...] = |X[...]| / size(i)                      absolute value; how far an index runs
     m ← β * m + (1 - β) * g                          an update: the old value on the right, the new one on the left
+    W ~ N(0, std ** 2)                               drawn at random: a distribution, nothing to evaluate
 
 A sum reaches as far as the product after it: `Σ[j] a * b + c` is `(Σ[j] a * b) + c`. Everything else binds as in
 Python, conditional expressions included. A formula begins at the docstring's own margin (what is indented is an
@@ -31,7 +32,7 @@ from typing import Any
 Tree = tuple[Any, ...]
 
 NAME = r"[^\W\d][\w\u0300-\u036f]*'*(?:\.flat)?"  # Greek, subscripts, hats (combining marks) and primes included
-TARGET = re.compile(rf"((?:∂L/∂)?{NAME})(?:\[([^\[\]]*)\])? (=|←) (.*)")
+TARGET = re.compile(rf"((?:∂L/∂)?{NAME})(?:\[([^\[\]]*)\])? (=|←|~) (.*)")
 SUSPECT = re.compile(rf"∂L/∂[^=←]*(=|←)|{NAME}\[[^=←]*(=|←)")  # meant as a formula
 TOKEN = re.compile(
     rf"""(?P<number>(?:\d+\.\d+|\d+|\.\d+)(?:e[+-]?\d+)?)
@@ -62,11 +63,11 @@ class FormulaError(ValueError):
 
 @dataclass(frozen=True)
 class Formula:
-    """One line: `target[indices] = tree` or `target ← tree`."""
+    """One line: `target[indices] = tree`, `target ← tree` or `target ~ tree`."""
 
     target: str
     indices: tuple[str, ...] | None  # None: elementwise, the whole array at once
-    sign: str  # "=" or "←"
+    sign: str  # "=", "←" or "~"
     tree: Tree
     text: str  # as it stands in the docstring
     where: str  # "softmax, line 1"
@@ -93,7 +94,9 @@ def parse(line: str, where: str = "formula") -> Formula:
     line = unicodedata.normalize("NFC", line.strip())
     match = TARGET.fullmatch(line)
     if not match:
-        raise FormulaError(f"{where}: `{line}` is no formula; write `target = expression` or `target ← expression`")
+        raise FormulaError(
+            f"{where}: `{line}` is no formula; write `target = expression`; ← is an update, ~ a distribution"
+        )
     target, indices, sign, body = match.groups()
     names = None if indices is None else tuple(name.strip() for name in indices.split(",") if name.strip())
     for name in names or ():

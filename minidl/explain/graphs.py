@@ -74,9 +74,7 @@ def nodes(output: Tensor) -> list[Node]:
     return sorted(seen, key=lambda node: node.stamp, reverse=True)
 
 
-def draw(
-    output: Tensor, module: Module | None = None, /, *, derivatives: bool = False, **names: Tensor
-) -> Drawing:
+def draw(output: Tensor, module: Module | None = None, /, *, derivatives: bool = False, **names: Tensor) -> Drawing:
     """The graph of a tensor.
 
     module       names the leaves by its parameters, such as fc.weight

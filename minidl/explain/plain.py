@@ -122,6 +122,8 @@ def _simple(tree: Any, known: Mapping[str, Tree]) -> Any:
             return _ONE if condition == _TRUE else _ZERO if condition == _FALSE else parts
         case ("reduce", "Σ", _, body) if body == _ZERO:
             return _ZERO
+        case ("reduce", "mean", _, body) if _is_literal(body):
+            return body
     return parts
 
 
@@ -143,6 +145,8 @@ def _compare(sign: str, first: Tree, second: Tree, whole: Tree) -> Tree:
 def _binary(sign: str, left: Tree, right: Tree) -> Tree:
     if sign in ("+", "-", "*") and _NONE in (left, right):  # an absent term or factor
         return right if left == _NONE else left
+    if sign == "/" and right == _NONE:
+        return left
     if left[0] == right[0] == "number" and sign in _FOLD and right[1] >= 0:
         return _literal(_FOLD[sign](left[1], right[1]))
     if sign == "*":

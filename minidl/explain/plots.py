@@ -56,13 +56,14 @@ class Picture(Figure):
             file.write(self.png())
 
 
-def curves(history: Iterable[Mapping[str, Any]], title: str = "") -> Picture:
+def curves(history: Iterable[Mapping[str, Any]], title: str = "", by: str = "epoch") -> Picture:
     """Draw the loss, and beside it the metrics, against the epochs.
 
     Args:
         history: rows with "epoch", "train_loss", "valid_loss" and, under the same two prefixes, the metrics: what
             `train.fit` returns.
         title: a line above the picture.
+        by: the column to draw against, "epoch" or another that counts.
 
     Returns:
         The picture; `.save(path)` writes it as PNG.
@@ -77,14 +78,14 @@ def curves(history: Iterable[Mapping[str, Any]], title: str = "") -> Picture:
     metrics = [name for name in names if name != "loss"]
     picture = Picture(4.8 * (1 + bool(metrics)), 3.6)
     axes = picture.subplots(1, 1 + bool(metrics), squeeze=False)[0]
-    _draw(axes[0], rows, ["loss"])
+    _draw(axes[0], rows, ["loss"], by)
     axes[0].set_ylabel("loss")
     losses = [row[key] for row in rows for key in ("train_loss", "valid_loss") if row.get(key)]
     if losses and min(losses) > 0 and max(losses) > 20 * min(losses):
         axes[0].set_yscale("log")
         axes[0].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if metrics:
-        _draw(axes[1], rows, metrics[:3])
+        _draw(axes[1], rows, metrics[:3], by)
         axes[1].set_ylabel(_title(metrics[0]) if len(metrics) == 1 else "metrics")
         if metrics == ["accuracy"]:
             axes[1].yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
@@ -93,11 +94,11 @@ def curves(history: Iterable[Mapping[str, Any]], title: str = "") -> Picture:
     return picture
 
 
-def _draw(axes: Any, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+def _draw(axes: Any, rows: Sequence[Mapping[str, Any]], names: Sequence[str], by: str) -> None:
     pairs = [(BLUE, ORANGE), (GREEN, "#CC79A7"), ("#56B4E9", "#E69F00")]
     for name, (first, second) in zip(names, pairs, strict=False):
         for prefix, label, colour, line in (("train_", "training", first, "-"), ("valid_", "validation", second, "--")):
-            points = [(row["epoch"], row[prefix + name]) for row in rows if row.get(prefix + name) is not None]
+            points = [(row[by], row[prefix + name]) for row in rows if row.get(prefix + name) is not None]
             if points:
                 label = label if len(names) == 1 else f"{_title(name)}, {label}"
                 marker = "o" if len(points) < 40 else None
@@ -110,7 +111,7 @@ def _draw(axes: Any, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) ->
                     marker=marker,
                     markersize=3.2,
                 )
-    axes.set_xlabel("epoch")
+    axes.set_xlabel(by)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(color="#e6e8eb", linewidth=0.8)
     axes.set_axisbelow(True)

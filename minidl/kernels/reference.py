@@ -601,6 +601,128 @@ def adam_step(
         w -= lr / (1 - beta1**step) * m_ / (np.sqrt(v_) / math.sqrt(1 - beta2**step) + eps)
 
 
+def amsgrad_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    m: Sequence[Array],
+    v: Sequence[Array],
+    largest: Sequence[Array],
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None:
+    """As adam_step, dividing by the largest v so far."""
+    for w, g, m_, v_, most in zip(params, grads, m, v, largest, strict=True):
+        if weight_decay and decoupled:
+            w *= 1 - lr * weight_decay
+        elif weight_decay:
+            g = g + weight_decay * w
+        m_[...] = beta1 * m_ + (1 - beta1) * g
+        v_[...] = beta2 * v_ + (1 - beta2) * g * g
+        np.maximum(most, v_, out=most)
+        w -= lr / (1 - beta1**step) * m_ / (np.sqrt(most) / math.sqrt(1 - beta2**step) + eps)
+
+
+def adagrad_step(
+    params: Sequence[Array], grads: Sequence[Array], v: Sequence[Array], lr: float, eps: float, weight_decay: float
+) -> None:
+    for w, g, v_ in zip(params, grads, v, strict=True):
+        if weight_decay:
+            g = g + weight_decay * w
+        v_ += g * g
+        w -= lr * g / (np.sqrt(v_) + eps)
+
+
+def rmsprop_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    v: Sequence[Array],
+    m: Sequence[Array] | None,
+    buffers: Sequence[Array] | None,
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+) -> None:
+    for i, (w, g, v_) in enumerate(zip(params, grads, v, strict=True)):
+        if weight_decay:
+            g = g + weight_decay * w
+        v_[...] = alpha * v_ + (1 - alpha) * g * g
+        spread = v_
+        if m is not None:
+            m[i][...] = alpha * m[i] + (1 - alpha) * g
+            spread = v_ - m[i] * m[i]
+        d = g / (np.sqrt(spread) + eps)
+        if buffers is not None:
+            buffers[i][...] = momentum * buffers[i] + d
+            d = buffers[i]
+        w -= lr * d
+
+
+def adadelta_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    v: Sequence[Array],
+    m: Sequence[Array],
+    lr: float,
+    rho: float,
+    eps: float,
+    weight_decay: float,
+) -> None:
+    for w, g, v_, m_ in zip(params, grads, v, m, strict=True):
+        if weight_decay:
+            g = g + weight_decay * w
+        v_[...] = rho * v_ + (1 - rho) * g * g
+        d = np.sqrt(m_ + eps) / np.sqrt(v_ + eps) * g
+        m_[...] = rho * m_ + (1 - rho) * d * d
+        w -= lr * d
+
+
+# ------------------------------------------------------------------------------------------- steps of recurrent units
+
+
+def lstm_step(x: Array, a: Array, c: Array) -> tuple[Array, Array]:
+    """x, a (N, 4, H), c (N, H) -> new h and c (2, N, H), and the gates i, f, g, o (N, 4, H) for the gradient."""
+    gates = sigmoid(x + a)
+    gates[:, 2] = np.tanh(x[:, 2] + a[:, 2])
+    i, f, g, o = gates.swapaxes(0, 1)
+    new = f * c + i * g
+    return np.stack([o * np.tanh(new), new]), gates
+
+
+def lstm_step_gradient(g: Array, gates: Array, c: Array, y: Array) -> tuple[Array, Array]:
+    """Of ∂L/∂y (2, N, H), gates and y as lstm_step gave them: the gradients for x (a's is the same) and c."""
+    i, f, candidate, o = gates.swapaxes(0, 1)
+    tanh_c = np.tanh(y[1])
+    d = g[1] + g[0] * o * (1 - tanh_c * tanh_c)
+    to_i, to_f = d * candidate * i * (1 - i), d * c * f * (1 - f)
+    to_candidate, to_o = d * i * (1 - candidate * candidate), g[0] * tanh_c * o * (1 - o)
+    return np.stack([to_i, to_f, to_candidate, to_o], 1), d * f
+
+
+def gru_step(x: Array, a: Array, h: Array) -> tuple[Array, Array]:
+    """x, a (N, 3, H), h (N, H) -> new h (N, H), and r, z, candidate (N, 3, H), which the gradient reads."""
+    gates = sigmoid(x + a)
+    gates[:, 2] = np.tanh(x[:, 2] + gates[:, 0] * a[:, 2])
+    _, z, candidate = gates.swapaxes(0, 1)
+    return (1 - z) * candidate + z * h, gates
+
+
+def gru_step_gradient(g: Array, gates: Array, a: Array, h: Array) -> tuple[Array, Array, Array]:
+    """Of ∂L/∂(new h) (N, H), gates as gru_step gave them: the gradients for x, a and h."""
+    r, z, candidate = gates.swapaxes(0, 1)
+    d = g * (1 - z) * (1 - candidate * candidate)
+    to_x = np.stack([d * a[:, 2] * r * (1 - r), g * (h - candidate) * z * (1 - z), d], 1)
+    to_a = to_x.copy()
+    to_a[:, 2] *= r
+    return to_x, to_a, g * z
+
+
 # ---------------------------------------------------------------------------------- counter-based random numbers
 
 

@@ -10,13 +10,23 @@ from typing import Any
 
 from minidl import nn
 from minidl.models.cnn import CNN
+from minidl.models.gpt import GPT
 from minidl.models.lenet import LeNet5
 from minidl.models.linear import LinearModel
 from minidl.models.mlp import MLP
+from minidl.models.resnet import ResNet
+from minidl.models.sampling import generate
 
-__all__ = ["CNN", "MLP", "MODELS", "LeNet5", "LinearModel", "build"]
+__all__ = ["CNN", "GPT", "MLP", "MODELS", "LeNet5", "LinearModel", "ResNet", "build", "generate"]
 
-MODELS: dict[str, type[nn.Module]] = {"linear": LinearModel, "mlp": MLP, "cnn": CNN, "lenet5": LeNet5}
+MODELS: dict[str, type[nn.Module]] = {
+    "linear": LinearModel,
+    "mlp": MLP,
+    "cnn": CNN,
+    "lenet5": LeNet5,
+    "resnet": ResNet,
+    "gpt": GPT,
+}
 
 
 def build(config: Mapping[str, Any]) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl import ops
-from minidl._creation import empty, from_numpy
+from minidl._creation import empty, from_numpy, zeros
 from minidl._tensor import Tensor
 from minidl.nn import functional as F
 from minidl.nn import init
@@ -23,15 +23,23 @@ class MultiheadAttention(Module):
 
     in_proj_weight (3 * embed_dim, embed_dim) holds W_Q, W_K, W_V below each other, in_proj_bias their biases; out_proj
     is a Linear. embed_dim is shared out to num_heads heads of equal size. dropout: of the weights, in training.
-    batch_first: (N, L, E) rather than (L, N, E). Initial values: Xavier's uniform ones for in_proj_weight, 0 for
-    biases, Linear's for out_proj.weight (PyTorch's). Source: Vaswani et al. 2017, section 3.2.2; the formula of
+    batch_first: (N, L, E) rather than (L, N, E). kdim, vdim: the sizes of keys and values where they are not
+    embed_dim; the three weights are then q_proj_weight, k_proj_weight, v_proj_weight. add_bias_kv: one more key and
+    value, learned (bias_k, bias_v); add_zero_attn: one more of zeros, for queries that need nothing. Every query may
+    attend to these. Initial values: Xavier's uniform ones for the projections, its normal ones for bias_k and bias_v, 0
+    for biases, Linear's for out_proj.weight (PyTorch's). Source: Vaswani et al. 2017, section 3.2.2; the formula of
     attention and its derivatives: `minidl.nn.functional.scaled_dot_product_attention`.
 
     Errors: ValueError where embed_dim is no multiple of num_heads, dropout no probability, shapes do not fit.
     """
 
-    in_proj_weight: Parameter
+    in_proj_weight: Parameter | None
+    q_proj_weight: Parameter | None
+    k_proj_weight: Parameter | None
+    v_proj_weight: Parameter | None
     in_proj_bias: Parameter | None
+    bias_k: Parameter | None
+    bias_v: Parameter | None
     out_proj: Linear
 
     def __init__(
@@ -40,7 +48,10 @@ class MultiheadAttention(Module):
         num_heads: int,
         dropout: float = 0.0,
         bias: bool = True,
-        *,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
+        kdim: int | None = None,
+        vdim: int | None = None,
         batch_first: bool = False,
         device: Any = None,
         dtype: Any = None,
@@ -54,21 +65,35 @@ class MultiheadAttention(Module):
         if not 0 <= dropout <= 1:
             raise ValueError(f"MultiheadAttention: dropout is {dropout}, expected a probability from 0 to 1")
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
-        self.dropout, self.batch_first = dropout, batch_first
-        self.in_proj_weight = Parameter(empty((3 * embed_dim, embed_dim), device=device, dtype=dtype))
-        self.in_proj_bias = Parameter(empty((3 * embed_dim,), device=device, dtype=dtype)) if bias else None
-        if not bias:
-            self.register_parameter("in_proj_bias", None)
+        self.dropout, self.batch_first, self.add_zero_attn = dropout, batch_first, add_zero_attn
+        self.kdim, self.vdim = embed_dim if kdim is None else kdim, embed_dim if vdim is None else vdim
+        together = self.kdim == self.vdim == embed_dim
+
+        def made(*shape: int) -> Parameter:
+            return Parameter(empty(shape, device=device, dtype=dtype))
+
+        widths = {"q": embed_dim, "k": self.kdim, "v": self.vdim}
+        for part, width in widths.items():
+            self.register_parameter(f"{part}_proj_weight", None if together else made(embed_dim, width))
+        self.register_parameter("in_proj_weight", made(3 * embed_dim, embed_dim) if together else None)
+        self.register_parameter("in_proj_bias", made(3 * embed_dim) if bias else None)
         self.out_proj = Linear(embed_dim, embed_dim, bias, device=device, dtype=dtype)
+        for name in ("bias_k", "bias_v"):
+            self.register_parameter(name, made(1, 1, embed_dim) if add_bias_kv else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draws the initial values again."""
-        init.xavier_uniform_(self.in_proj_weight)
+        for weight in (self.in_proj_weight, self.q_proj_weight, self.k_proj_weight, self.v_proj_weight):
+            if weight is not None:
+                init.xavier_uniform_(weight)
         self.out_proj.reset_parameters()
         for bias in (self.in_proj_bias, self.out_proj.bias):
             if bias is not None:
                 init.zeros_(bias)
+        for more in (self.bias_k, self.bias_v):
+            if more is not None:
+                init.xavier_normal_(more)
 
     def forward(
         self,
@@ -92,14 +117,19 @@ class MultiheadAttention(Module):
 
         A query that may attend to nothing gets weights 0.
         """
-        q, k, v = (self._batched(t, name) for t, name in ((query, "query"), (key, "key"), (value, "value")))
+        sizes = (("query", query, self.embed_dim), ("key", key, self.kdim), ("value", value, self.vdim))
+        q, k, v = (self._batched(*one) for one in sizes)
         if not (q.ndim == k.ndim == v.ndim and q.shape[0] == k.shape[0] == v.shape[0] and k.shape[1] == v.shape[1]):
             raise ValueError(
                 f"MultiheadAttention: query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)} "
                 "do not fit: batch sizes must agree, and there must be as many values as keys"
             )
-        mask = self._mask(q, k, key_padding_mask, attn_mask, is_causal)
-        q, k, v = (self._heads(t, part) for part, t in enumerate((q, k, v)))  # each (N, heads, length, head_dim)
+        extra = (self.bias_k is not None) + self.add_zero_attn
+        mask = self._mask(q, k, key_padding_mask, attn_mask, is_causal, extra)
+        q, k, v = (self._projected(t, part) for part, t in enumerate((q, k, v)))
+        if extra:
+            k, v = self._extended(k, self.bias_k), self._extended(v, self.bias_v)
+        q, k, v = (t.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2) for t in (q, k, v))
         dropout = self.dropout if self.training else 0.0
         weights = None
         if need_weights:
@@ -114,29 +144,37 @@ class MultiheadAttention(Module):
             return y.squeeze(0), None if weights is None else weights.squeeze(0)
         return y if self.batch_first else y.transpose(0, 1), weights
 
-    def _batched(self, x: Tensor, name: str) -> Tensor:
-        """(N, length, E)"""
-        if x.ndim not in (2, 3) or x.shape[-1] != self.embed_dim:
+    def _batched(self, name: str, x: Tensor, width: int) -> Tensor:
+        """(N, length, width)"""
+        if x.ndim not in (2, 3) or x.shape[-1] != width:
             form = "(N, length, E)" if self.batch_first else "(length, N, E)"
+            option = {"query": "embed_dim", "key": "kdim", "value": "vdim"}[name]
             raise ValueError(
                 f"MultiheadAttention: {name} has shape {tuple(x.shape)}, expected {form} or (length, E) "
-                f"with E = embed_dim = {self.embed_dim}"
+                f"with E = {option} = {width}"
             )
         if x.ndim == 2:
             return x.unsqueeze(0)
         return x if self.batch_first else x.transpose(0, 1)
 
-    def _heads(self, x: Tensor, part: int) -> Tensor:
-        """(N, length, E) through the projection of this part (0: query, 1: key, 2: value), cut into heads."""
+    def _projected(self, x: Tensor, part: int) -> Tensor:
+        """(N, length, embed_dim): x through the projection of this part (0: query, 1: key, 2: value)."""
         rows = slice(part * self.embed_dim, (part + 1) * self.embed_dim)
         bias = None if self.in_proj_bias is None else self.in_proj_bias[rows]
-        y = F.linear(x, self.in_proj_weight[rows], bias)
-        return y.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+        if self.in_proj_weight is not None:
+            return F.linear(x, self.in_proj_weight[rows], bias)
+        return F.linear(x, (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)[part], bias)  # type: ignore[arg-type]
+
+    def _extended(self, x: Tensor, learned: Tensor | None) -> Tensor:
+        """Keys or values (N, S, E), and what add_bias_kv and add_zero_attn put behind them."""
+        N, _, E = x.shape
+        parts = [x] if learned is None else [x, learned.expand(N, 1, E)]
+        return ops.cat([*parts, zeros((N, 1, E), dtype=x.dtype)] if self.add_zero_attn else parts, 1)
 
     def _mask(
-        self, q: Tensor, k: Tensor, padding: Tensor | None, attn_mask: Tensor | None, is_causal: bool
+        self, q: Tensor, k: Tensor, padding: Tensor | None, attn_mask: Tensor | None, is_causal: bool, extra: int
     ) -> Tensor | None:
-        """Both masks, and causality beside them, as one for (N, heads, L, S): True: may attend; or numbers."""
+        """Both masks, and causality beside them, as one for (N, heads, L, S + extra): True: may attend; or numbers."""
         (N, L), S = q.shape[:2], k.shape[1]
         masks = []
         if padding is not None:
@@ -152,10 +190,12 @@ class MultiheadAttention(Module):
                     f"MultiheadAttention: attn_mask has shape {tuple(attn_mask.shape)}, expected {(L, S)} or {each}"
                 )
             masks.append(attn_mask if attn_mask.ndim == 2 else attn_mask.reshape(N, self.num_heads, L, S))
-        if not masks:
+        if not masks and not (is_causal and extra):
             return None
         if is_causal:
             masks.append(from_numpy(np.tri(L, S) == 0))
+        if extra:  # False and 0: every query may attend to what was put behind the keys
+            masks = [ops.cat([mask, zeros((*mask.shape[:-1], extra), dtype=mask.dtype)], -1) for mask in masks]
         if all(mask.dtype == bool for mask in masks):
             barred = masks[0]
             for mask in masks[1:]:

@@ -102,6 +102,11 @@ class Sequential(_Indexed):
         for name, module in args[0].items() if named else enumerate(args):
             self.add_module(str(name), module)
 
+    def __add__(self, other: Sequential) -> Sequential:
+        if not isinstance(other, Sequential):
+            raise TypeError(f"Sequential: cannot add a {type(other).__name__}, expected a Sequential; use append")
+        return Sequential(*self, *other)
+
     def forward(self, input: Any) -> Any:
         for module in self._modules.values():
             input = module(input)  # type: ignore[misc]

@@ -21,13 +21,16 @@ Generator = Any
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """W ~ U(a, b): every value in [a, b) equally likely, variance (b - a)² / 12."""
+    """W ~ U(a, b)
+
+    Every value in [a, b) is equally likely; the variance is (b - a)² / 12.
+    """
     with no_grad():
         return tensor.uniform_(a, b, generator=generator)
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """W ~ N(mean, std²)."""
+    """W ~ N(mean, std ** 2)"""
     with no_grad():
         return tensor.normal_(mean, std, generator=generator)
 
@@ -40,11 +43,11 @@ def trunc_normal_(
     b: float = 2.0,
     generator: Generator | None = None,
 ) -> Tensor:
-    """W ~ N(mean, std²) where a <= W <= b (the bounds are values, not multiples of std).
+    """W = mean + std * quantile(u)
+    u ~ U(Φ((a - mean) / std), Φ((b - mean) / std))
 
-    Drawn as mean + std * Φ⁻¹(u), u ~ U(Φ((a - mean)/std), Φ((b - mean)/std)): the inverse of the normal
-    distribution function (Devroye 1986, Non-Uniform Random Variate Generation, section II.2; Φ⁻¹ after
-    Wichura 1988, AS 241).
+    Normal values between a and b (values, not multiples of std). Φ is the normal distribution function, quantile its
+    inverse (Devroye 1986, Non-Uniform Random Variate Generation, section II.2; Wichura 1988, AS 241).
     """
     if not std > 0:
         raise ValueError(f"trunc_normal_: std is {std}, expected a number above 0")
@@ -92,7 +95,8 @@ def eye_(tensor: Tensor) -> Tensor:
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """W ~ U(-a, a), a = gain * sqrt(6 / (fan_in + fan_out)).
+    """W ~ U(-bound, bound)
+    bound = gain * sqrt(6 / (fan_in + fan_out))
 
     Keeps the variance of values forward and of gradients backward near 1 (Glorot & Bengio 2010, equation 16).
     """
@@ -102,7 +106,11 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | No
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """W ~ N(0, std²), std = gain * sqrt(2 / (fan_in + fan_out)) (Glorot & Bengio 2010, equation 12)."""
+    """W ~ N(0, std ** 2)
+    std = gain * sqrt(2 / (fan_in + fan_out))
+
+    Source: Glorot & Bengio 2010, equation 12.
+    """
     fan_in, fan_out = fans(tensor, "xavier_normal_")
     return normal_(tensor, 0.0, gain * math.sqrt(2.0 / (fan_in + fan_out)), generator)
 
@@ -114,10 +122,13 @@ def kaiming_uniform_(
     nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
 ) -> Tensor:
-    """W ~ U(-bound, bound), bound = gain * sqrt(3 / fan), gain = calculate_gain(nonlinearity, a).
+    """W ~ U(-bound, bound)
+    bound = gain * sqrt(3 / fan)
+    fan = fan_in if mode == "fan_in" else fan_out
 
-    `mode="fan_in"` keeps the variance forward, `"fan_out"` that of the gradients. `a` is leaky ReLU's slope.
-    With a = √5 the bound is 1 / sqrt(fan_in): PyTorch's default for Linear and Conv (He et al. 2015, section 2.2).
+    gain is calculate_gain(nonlinearity, a), where a is leaky ReLU's slope. `mode="fan_in"` keeps the variance forward,
+    `"fan_out"` that of the gradients. With a = √5 the bound is 1 / sqrt(fan_in): PyTorch's default for Linear and Conv
+    (He et al. 2015, section 2.2).
     """
     if tensor.array.size == 0:
         warnings.warn("kaiming_uniform_: the tensor is empty, nothing to do", stacklevel=2)
@@ -133,7 +144,12 @@ def kaiming_normal_(
     nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
 ) -> Tensor:
-    """W ~ N(0, std²), std = gain / sqrt(fan), both as in kaiming_uniform_ (He et al. 2015, equation 10)."""
+    """W ~ N(0, std ** 2)
+    std = gain / sqrt(fan)
+    fan = fan_in if mode == "fan_in" else fan_out
+
+    gain is calculate_gain(nonlinearity, a). Source: He et al. 2015, equation 10.
+    """
     if tensor.array.size == 0:
         warnings.warn("kaiming_normal_: the tensor is empty, nothing to do", stacklevel=2)
         return tensor
@@ -141,10 +157,13 @@ def kaiming_normal_(
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """W Wᵀ = gain² I (or Wᵀ W where W is tall), trailing dimensions flattened into columns.
+    """W[i,j] = gain * Q[i,j] * sign(R[j,j])
+    A[i,k] = Σ[j] Q[i,j] * R[j,k]
+    A[i,k] ~ N(0, 1)
 
-    Made as gain * Q * sign(diag(R)) from the QR factors of normal values, which makes it uniform among the
-    orthogonal matrices (Saxe et al. 2014, section 3; Mezzadri 2007).
+    W Wᵀ = gain² I (or Wᵀ W where W is tall), trailing dimensions flattened into columns: from the QR factors of normal
+    values (of their transpose where W is wide), uniform among the orthogonal matrices (Saxe et al. 2014, section 3;
+    Mezzadri 2007).
     """
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_: the tensor has shape {tuple(tensor.shape)}, expected 2 or more dimensions")
@@ -158,13 +177,11 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The factor that makes up for what a nonlinearity takes from the variance.
+    """Y = 5 / 3 if nonlinearity == "tanh" else sqrt(2) if nonlinearity == "relu" else
+        sqrt(2 / (1 + param ** 2)) if nonlinearity == "leaky_relu" else 3 / 4 if nonlinearity == "selu" else 1
 
-    linear, conv, sigmoid   1
-    tanh                    5/3
-    relu                    sqrt(2)                  (He et al. 2015)
-    leaky_relu              sqrt(2 / (1 + param²))   param: the negative slope, 0.01 by default
-    selu                    3/4
+    The factor that makes up for what a nonlinearity takes from the variance (He et al. 2015). 1 for the linear ones,
+    convolutions, and sigmoid; param: the slope of leaky_relu, 0.01 by default.
     """
     if nonlinearity in _GAINS:
         return _GAINS[nonlinearity]

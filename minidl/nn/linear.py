@@ -1,4 +1,4 @@
-"""Linear, and the layers that only pass on or reshape: Identity, Flatten, Unflatten."""
+"""Linear, and the layers that only pass on or reshape: Identity, Flatten, Unflatten, PixelShuffle."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ def reset_weight_and_bias(weight: Tensor, bias: Tensor | None) -> None:
 
 
 class Identity(Module):
-    """Gives back its input. Takes any arguments, so that it can stand in for any layer."""
+    """Y = INPUT
+
+    Takes any arguments, so that it can stand in for any layer.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
@@ -102,4 +105,21 @@ class Unflatten(Module):
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
 
 
-__all__ = ["Flatten", "Identity", "Linear", "Unflatten"]
+class PixelShuffle(Module):
+    """(..., C * r², H, W) -> (..., C, H * r, W * r) with r = upscale_factor: channels become pixels.
+
+    The formula: `minidl.nn.functional.pixel_shuffle`. Source: Shi et al. 2016, section 3.2.
+    """
+
+    def __init__(self, upscale_factor: int) -> None:
+        super().__init__()
+        self.upscale_factor = upscale_factor
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.pixel_shuffle(input, self.upscale_factor)
+
+    def extra_repr(self) -> str:
+        return f"upscale_factor={self.upscale_factor}"
+
+
+__all__ = ["Flatten", "Identity", "Linear", "PixelShuffle", "Unflatten"]

@@ -60,6 +60,7 @@ class Module:
     _modules: dict[str, Module | None]
     _non_persistent: set[str]
     _forward_hooks: dict[int, tuple[Hook, bool]]
+    _forward_pre_hooks: dict[int, tuple[Hook, bool]]
     _name: str  # under which the owner keeps it, for detect_anomaly
 
     if TYPE_CHECKING:  # a submodule's attributes, reached through its owner
@@ -74,6 +75,7 @@ class Module:
             _modules={},
             _non_persistent=set(),
             _forward_hooks={},
+            _forward_pre_hooks={},
             _name="",
         )
 
@@ -81,12 +83,18 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__}: no forward method; define forward(self, x) in the class")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._forward_hooks or (tape.watched and tape.mode.anomaly):
+        if self._forward_hooks or self._forward_pre_hooks or (tape.watched and tape.mode.anomaly):
             return self._call_watched(args, kwargs)
         return self.forward(*args, **kwargs)
 
     def _call_watched(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """With the hooks after it, and with its name on the tape's list while detect_anomaly looks on."""
+        """With the hooks around it, and with its name on the tape's list while detect_anomaly looks on."""
+        for hook, with_kwargs in tuple(self._forward_pre_hooks.values()):
+            changed = hook(self, args, kwargs) if with_kwargs else hook(self, args)
+            if changed is not None and with_kwargs:
+                args, kwargs = changed
+            elif changed is not None:
+                args = changed if isinstance(changed, tuple) else (changed,)
         running = tape.mode.modules
         if tape.mode.anomaly:
             tape.mode.modules = (*running, self._name or type(self).__name__)
@@ -185,13 +193,17 @@ class Module:
         `with_kwargs=True` calls `hook(module, args, kwargs, output)`. Returns a handle; `handle.remove()`
         ends it.
         """
-        key = tape.clock()
-        self._forward_hooks[key] = (hook, with_kwargs)
-        if prepend:
-            first = {key: self._forward_hooks.pop(key), **self._forward_hooks}
-            self._forward_hooks.clear()
-            self._forward_hooks.update(first)
-        return RemovableHandle(self._forward_hooks, key)
+        return _hooked(self._forward_hooks, (hook, with_kwargs), prepend)
+
+    def register_forward_pre_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Calls `hook(module, args)` before every forward; what it gives, if not None, are the arguments.
+
+        `with_kwargs=True` calls `hook(module, args, kwargs)`, which gives None or the pair (args, kwargs). Returns a
+        handle; `handle.remove()` ends it.
+        """
+        return _hooked(self._forward_pre_hooks, (hook, with_kwargs), prepend)
 
     # Walking the tree
 
@@ -261,6 +273,22 @@ class Module:
             module = child
         return module
 
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter at a dotted path, `model.get_parameter("features.0.weight")`."""
+        return self._get("get_parameter", "_parameters", target)
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer at a dotted path, `model.get_buffer("norm.running_mean")`."""
+        return self._get("get_buffer", "_buffers", target)
+
+    def _get(self, who: str, kind: str, target: str) -> Any:
+        path, _, name = target.rpartition(".")
+        owner = self.get_submodule(path)
+        found = getattr(owner, kind).get(name)
+        if found is None:
+            raise AttributeError(f"{who}: {type(owner).__name__} has no {kind[1:-1]} {name!r} (of {target!r})")
+        return found
+
     # Changing the whole tree
 
     def apply(self: M, fn: Callable[[Module], object]) -> M:
@@ -322,6 +350,10 @@ class Module:
     def float(self: M) -> M:
         """float32 parameters and buffers."""
         return self._convert(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor.detach())
+
+    def half(self: M) -> M:
+        """float16 parameters and buffers."""
+        return self._convert(lambda tensor: tensor.half() if tensor.is_floating_point() else tensor.detach())
 
     def cpu(self: M) -> M:
         """`to("cpu")`."""
@@ -395,6 +427,17 @@ class Module:
 
     def __repr__(self) -> str:
         return _nested(self._get_name(), self.extra_repr(), [(f"({n})", repr(m)) for n, m in self._modules.items()])
+
+
+def _hooked(hooks: dict[int, Any], entry: tuple[Hook, bool], prepend: bool) -> RemovableHandle:
+    """Adds a hook at the end, or at the front."""
+    key = tape.clock()
+    others = dict(hooks) if prepend else {}
+    if prepend:
+        hooks.clear()
+    hooks[key] = entry
+    hooks.update(others)
+    return RemovableHandle(hooks, key)
 
 
 def _nested(name: str, extra: str, entries: list[tuple[str, str]]) -> str:

@@ -155,6 +155,58 @@ class LayerNorm(Module):
         )
 
 
+class GroupNorm(Module):
+    """(N, C, ...): every sample's groups of C / num_groups channels to mean 0 and variance 1, then times weight plus
+    bias.
+
+    The same in training and evaluation; weight and bias have shape (C) and start at 1 and 0. One group is a layer
+    norm over all channels and places, C groups an instance norm. Source: Wu & He 2018, Group Normalization, equations
+    1 to 7.
+    """
+
+    weight: Parameter | None
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        if num_groups < 1 or num_channels % num_groups:
+            raise ValueError(
+                f"GroupNorm: num_groups is {num_groups}, expected a positive number that divides num_channels "
+                f"{num_channels}"
+            )
+        self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
+        kind = {"device": device, "dtype": dtype}
+        self.register_parameter("weight", Parameter(empty((num_channels,), **kind)) if affine else None)
+        self.register_parameter("bias", Parameter(empty((num_channels,), **kind)) if affine and bias else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Weight 1, bias 0."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )
+
+
 class RMSNorm(Module):
     """Every sample divided by the root of its mean square over its last dimensions, then times weight.
 
@@ -191,4 +243,4 @@ class RMSNorm(Module):
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
 
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "LayerNorm", "RMSNorm"]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "GroupNorm", "LayerNorm", "RMSNorm"]

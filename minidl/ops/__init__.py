@@ -26,7 +26,7 @@ from .compare import (
     lt,
     ne,
 )
-from .conv import conv1d, conv2d, conv2d_input, conv2d_weight
+from .conv import conv1d, conv2d, conv2d_input, conv2d_weight, conv_transpose2d, pixel_shuffle, unfold
 from .einsum import einsum
 from .elementwise import (
     abs,
@@ -72,8 +72,9 @@ from .index import (
 )
 from .linalg import addmm, bmm, dot, linear, matmul, mm, mv, outer
 from .noise import dropout, dropout2d
-from .normalize import batch_norm, layer_norm, rms_norm
-from .pool import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
+from .normalize import batch_norm, cosine_similarity, group_norm, layer_norm, normalize, rms_norm
+from .pool import adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
+from .recurrent import gru_step, lstm_step
 from .reduce import (
     all,
     amax,

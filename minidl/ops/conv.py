@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..kernels import kernel
 from ..tape import record
 from ._common import pair, tensor_of
-from .index import pad
-from .shape import reshape
+from .index import getitem, pad
+from .shape import reshape, stack
 
 if TYPE_CHECKING:
     from .._tensor import Tensor
@@ -196,3 +196,121 @@ def conv1d(
     row, filters = reshape(x, (N, C, 1, L)), reshape(weight, (O, Cg, 1, R))
     strides, dilations = (1, _one(stride, "stride")), (1, _one(dilation, "dilation"))
     return conv2d(row, filters, bias, strides, pads, dilations, groups).squeeze(2)
+
+
+def conv_transpose2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    output_padding: int | Pair = 0,
+    groups: int = 1,
+    dilation: int | Pair = 1,
+) -> Tensor:
+    """Y[n,c,h,w] = BIAS[c] + Σ[o,p,q,r,s] INPUT[n,o,p,q] * WEIGHT[o, c - o // (O // groups) * Cg, r, s]
+        * [h == p * stride[0] + r * dilation[0] - padding[0]] * [w == q * stride[1] + s * dilation[1] - padding[1]]
+
+    O = size(WEIGHT, 0)
+    Cg = size(WEIGHT, 1)
+
+    input: (N, O, P, Q) or (O, P, Q); weight: (O, C / groups, R, S); bias: (C); Y: (N, C, H, W) with
+    (P - 1) stride - 2 padding + dilation (R - 1) + output_padding + 1 rows. Every number of the input lays its multiple of
+    the filter into Y, so many places apart as stride says: the gradient of conv2d for its input, as conv2d_input has it, and
+    a bias. Of the sizes H that a convolution takes to P, output_padding picks one: rows more below and to the right
+    (Zeiler et al. 2010; Dumoulin and Visin 2016, section 4).
+    """
+    name = "conv_transpose2d"
+    input, weight = tensor_of(input, name), tensor_of(weight, name)
+    if input.array.ndim == 3:
+        y = conv_transpose2d(input.unsqueeze(0), weight, bias, stride, padding, output_padding, groups, dilation)
+        return y.squeeze(0)
+    X, W = input.array.shape, weight.array.shape
+    if len(X) != 4 or len(W) != 4:
+        raise ValueError(f"{name}: expected input (N, O, P, Q) and weight (O, C/groups, R, S), got {X} and {W}")
+    if not isinstance(groups, int) or groups < 1 or X[1] % groups:
+        raise ValueError(f"{name}: groups is {groups!r}, expected a positive number that divides the {X[1]} input channels")
+    if X[1] != W[0]:
+        raise ValueError(f"{name}: the input {X} has {X[1]} channels, the weight {W} is for {W[0]}")
+    if 0 in (*X[1:], *W):
+        raise ValueError(f"{name}: only the batch may be empty, got input {X} and weight {W}")
+    if bias is not None and bias.array.shape != (W[1] * groups,):
+        raise ValueError(f"{name}: bias must have shape ({W[1] * groups},), got {bias.array.shape}")
+    for what, t in (("weight", weight), ("bias", bias)):
+        if t is not None and t.array.dtype != input.array.dtype:
+            raise TypeError(f"{name}: input is {input.array.dtype.name}, {what} {t.array.dtype.name}; convert one")
+    strides, paddings, dilations = pair(stride, name, "stride", 1), pair(padding, name, "padding"), pair(dilation, name, "dilation", 1)
+    more = pair(output_padding, name, "output_padding")
+    if any(m >= max(s, d) for m, s, d in zip(more, strides, dilations, strict=True)):
+        raise ValueError(f"{name}: output_padding {more} must be smaller than stride {strides} or dilation {dilations}")
+    # Up to stride - 1 more rows are among the sizes that a convolution takes to P; beyond, nothing reaches them.
+    inner = [min(m, s - 1) for m, s in zip(more, strides, strict=True)]
+    size = tuple(
+        (X[i + 2] - 1) * strides[i] - 2 * paddings[i] + dilations[i] * (W[i + 2] - 1) + inner[i] + 1 for i in (0, 1)
+    )
+    if min(size) < 1:
+        raise ValueError(f"{name}: input {X} and weight {W} with padding {paddings} give an image of size {size}, which is empty")
+    y = conv2d_input(input, weight, size, strides, paddings, dilations, groups)
+    if tuple(inner) != more:
+        y = pad(y, (0, more[1] - inner[1], 0, more[0] - inner[0]))
+    return y if bias is None else y + reshape(bias, (1, -1, 1, 1))
+
+
+def unfold(
+    input: Tensor, kernel_size: int | Pair, dilation: int | Pair = 1, padding: int | Pair = 0, stride: int | Pair = 1
+) -> Tensor:
+    """Y[n,k,l] = INPUT[n, k // (R * S), l // Q * stride[0] + k // S % R * dilation[0] - padding[0],
+        l % Q * stride[1] + k % S * dilation[1] - padding[1]]
+
+    R = kernel_size[0]
+    S = kernel_size[1]
+    Q = (size(INPUT, 3) + 2 * padding[1] - dilation[1] * (S - 1) - 1) // stride[1] + 1
+
+    input: (N, C, H, W) or (C, H, W); Y: (N, C * R * S, P * Q), one column for each place of an R x S window, which is
+    what makes a matrix product of a convolution (im2col: Chellapilla et al. 2006). Outside the image stands 0. A
+    composition: one slice of the padded image for each place of the window.
+    """
+    name = "unfold"
+    input = tensor_of(input, name)
+    if input.array.ndim == 3:
+        return unfold(input.unsqueeze(0), kernel_size, dilation, padding, stride).squeeze(0)
+    if input.array.ndim != 4 or 0 in input.array.shape[1:]:
+        raise ValueError(f"{name}: expected input (N, C, H, W) or (C, H, W), only N may be 0, got shape {input.array.shape}")
+    (R, S), (a, b) = pair(kernel_size, name, "kernel_size", 1), pair(dilation, name, "dilation", 1)
+    (low, left), (down, right) = pair(padding, name, "padding"), pair(stride, name, "stride", 1)
+    N, C, H, W = input.array.shape
+    P, Q = (H + 2 * low - a * (R - 1) - 1) // down + 1, (W + 2 * left - b * (S - 1) - 1) // right + 1
+    if min(P, Q) < 1:
+        raise ValueError(
+            f"{name}: windows of {R} x {S} with dilation ({a}, {b}) do not fit into an image of {H} x {W} with padding ({low}, {left})"
+        )
+    image = pad(input, (left, left, low, low)) if low or left else input
+    rows = [slice(r * a, r * a + down * (P - 1) + 1, down) for r in range(R)]
+    columns = [slice(s * b, s * b + right * (Q - 1) + 1, right) for s in range(S)]
+    every = slice(None)
+    places = [getitem(image, (every, every, row, column)) for row in rows for column in columns]  # each (N, C, P, Q)
+    return reshape(stack(places, 2), (N, C * R * S, P * Q))
+
+
+def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
+    """Y[...,c,h,w] = INPUT[..., (c * r + h % r) * r + w % r, h // r, w // r]
+
+    r = upscale_factor
+
+    input: (..., C * r², H, W); Y: (..., C, H * r, W * r): channels become pixels, so that a convolution on the small image
+    computes the large one (Shi et al. 2016, section 3.2). A composition: reshape, permute, reshape.
+    """
+    name = "pixel_shuffle"
+    input, r = tensor_of(input, name), upscale_factor
+    shape = input.array.shape
+    if not isinstance(r, int) or r < 1:
+        raise ValueError(f"{name}: upscale_factor is {r!r}, expected a positive integer")
+    if len(shape) < 3 or shape[-3] % (r * r):
+        raise ValueError(
+            f"{name}: expected input (..., C * {r * r}, H, W), a multiple of {r}² channels, got shape {shape}"
+        )
+    *batch, C, H, W = shape
+    n = len(batch)
+    parts = reshape(input, (*batch, C // (r * r), r, r, H, W))
+    mixed = parts.permute(*range(n), n, n + 3, n + 1, n + 4, n + 2)  # (..., C, H, r, W, r)
+    return reshape(mixed, (*batch, C // (r * r), H * r, W * r))

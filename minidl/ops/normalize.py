@@ -13,10 +13,10 @@ import numpy as np
 from .._dtypes import promote
 from ..kernels import kernel
 from ..tape import record_fused, set_recording, wrap
-from ._common import floating, sizes_of
-from .elementwise import rsqrt
-from .reduce import mean, var
-from .shape import reshape
+from ._common import broadcast, dim_of, floating, operands, sizes_of, tensor_of
+from .elementwise import clamp, rsqrt
+from .reduce import mean, norm, sum, var
+from .shape import broadcast_to, reshape
 
 if TYPE_CHECKING:
     from .._tensor import Tensor
@@ -189,3 +189,72 @@ def batch_norm(
         finally:
             set_recording(recording)
     return record_fused(Y, (x, weight, bias), gradients, composition)
+
+
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Y[n,c,...] = (INPUT[n,c,...] - μ[n,c]) / sqrt(σ²[n,c] + eps) * WEIGHT[c] + BIAS[c]
+
+    μ[n,c] = mean[i < Cg, ...] INPUT[n, c // Cg * Cg + i, ...]
+    σ²[n,c] = mean[i < Cg, ...] (INPUT[n, c // Cg * Cg + i, ...] - μ[n,c]) ** 2
+    Cg = size(INPUT, 1) // num_groups
+
+    input: (N, C, ...), the channels in num_groups groups of Cg neighbours; weight, bias: (C). Each sample and group is
+    normalised over its channels and places, whatever the batch (Wu and He 2018, eq. 1 to 7). A composition: layer_norm of
+    the groups, times weight, plus bias.
+    """
+    input = floating(input, "group_norm")
+    shape = input.array.shape
+    if len(shape) < 2:
+        raise ValueError(f"group_norm: expected (N, C, ...), got shape {shape}")
+    N, C = shape[:2]
+    if not isinstance(num_groups, int) or num_groups < 1 or C % num_groups:
+        raise ValueError(f"group_norm: num_groups is {num_groups!r}, expected a positive number that divides the {C} channels")
+    for what, t in (("weight", weight), ("bias", bias)):
+        if t is not None and t.array.shape != (C,):
+            raise ValueError(f"group_norm: {what} must have shape ({C},) for {C} channels, got {t.array.shape}")
+    each = C // num_groups
+    for n in shape[2:]:
+        each *= n
+    if each * N == 1:
+        raise ValueError(f"group_norm: needs more than one value per group, got shape {shape} in {num_groups} groups")
+    input, weight, bias = _alike(input, weight, bias)
+    y = reshape(layer_norm(reshape(input, (N, num_groups, each)), (each,), eps=eps), shape) if each else input
+    per_channel = (1, C) + (1,) * (len(shape) - 2)
+    y = y if weight is None else y * reshape(weight, per_channel)
+    return y if bias is None else y + reshape(bias, per_channel)
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps: float = 1e-12) -> Tensor:
+    """Y[...,i] = INPUT[...,i] / max(length[...], eps)
+
+    length[...] = (Σ[i] |INPUT[...,i]| ** p) ** (1 / p)
+
+    input: floating point; every vector along dim divided by its p-norm, so that its own is 1. A vector shorter than eps
+    is divided by eps. A composition: input / clamp(norm(input, p, dim), eps).
+    """
+    input = tensor_of(input, "normalize")
+    if input.array.dtype.kind != "f":
+        raise TypeError(f"normalize: input is {input.array.dtype.name}, expected floating point; convert with .float()")
+    return input / clamp(norm(input, p, dim, keepdim=True), eps)
+
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """Y[...] = (Σ[i] X1[...,i] * X2[...,i]) / (max(a[...], eps) * max(b[...], eps))
+
+    a[...] = sqrt(Σ[i] X1[...,i] ** 2)
+    b[...] = sqrt(Σ[i] X2[...,i] ** 2)
+
+    x1, x2: floating point, broadcast to one shape; Y has it without dim: the cosine of the angle between the vectors along dim,
+    1 for one direction, 0 for right angles. A composition: the sum of the products, lengths divided out first.
+    """
+    name = "cosine_similarity"
+    x1, x2 = operands(tensor_of(x1, name), tensor_of(x2, name), name)
+    if x1.array.dtype.kind != "f":
+        raise TypeError(f"{name}: the tensors are {x1.array.dtype.name}, expected floating point; convert with .float()")
+    shape = broadcast(name, x1.array.shape, x2.array.shape)
+    axis = dim_of(dim, len(shape), name)
+    x1, x2 = broadcast_to(x1, shape), broadcast_to(x2, shape)
+    first, second = (x / clamp(norm(x, 2.0, axis, keepdim=True), eps) for x in (x1, x2))
+    return sum(first * second, axis)

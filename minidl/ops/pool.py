@@ -9,7 +9,8 @@ from ..kernels.reference import pooled_size
 from ..tape import record, wrap
 from ._common import pair, tensor_of
 from .index import gather
-from .shape import flatten, reshape, unsqueeze
+from .reduce import mean
+from .shape import flatten, narrow, reshape, stack, unsqueeze
 
 if TYPE_CHECKING:
     from .._tensor import Tensor
@@ -171,3 +172,43 @@ def avg_pool1d(
     """
     options = _row(kernel_size, 1), _row(stride, 1), _row(padding, 0)
     return avg_pool2d(_signal("avg_pool1d", input), *options, ceil_mode, count_include_pad).squeeze(-2)
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: int | None | tuple[int | None, int | None]) -> Tensor:
+    """Y[n,c,p,q] = Σ[h,w] INPUT[n,c,h,w] / (rows[p] * columns[q])
+        * [p * H < (h + 1) * P and h * P < (p + 1) * H] * [q * W < (w + 1) * Q and w * Q < (q + 1) * W]
+
+    rows[p] = Σ[h < H] [p * H < (h + 1) * P and h * P < (p + 1) * H]
+    columns[q] = Σ[w < W] [q * W < (w + 1) * Q and w * Q < (q + 1) * W]
+    P = output_size[0]
+    Q = output_size[1]
+    H = size(INPUT, 2)
+    W = size(INPUT, 3)
+
+    The mean of each of P x Q windows of about equal size that cover the image: window p has the rows that touch the p-th of P
+    equal parts of the height, so that neighbours may share a row. input: (N, C, H, W) or (C, H, W); output_size: (P, Q), or
+    one number for both; None keeps the image's. A composition: an avg_pool2d where the parts are whole rows and
+    columns, else the means of rows, then of columns.
+    """
+    name = "adaptive_avg_pool2d"
+    input = tensor_of(input, name)
+    shape = input.array.shape
+    if input.array.dtype.kind != "f":
+        raise TypeError(f"{name}: input is {input.array.dtype.name}, expected floating point; convert with .float()")
+    if len(shape) not in (3, 4) or 0 in shape[1:]:
+        raise ValueError(f"{name}: expected (N, C, H, W) or (C, H, W), only N may be 0, got shape {shape}")
+    if len(shape) == 3:
+        return adaptive_avg_pool2d(unsqueeze(input, 0), output_size).squeeze(0)
+    both = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * 2
+    if len(both) != 2 or any(n is not None and (not isinstance(n, int) or n < 0) for n in both):
+        raise ValueError(f"{name}: output_size is {output_size!r}, expected one or two numbers of 0 or more, or None")
+    size, wanted = shape[2:], [have if n is None else n for have, n in zip(shape[2:], both, strict=True)]
+    if all(n and have % n == 0 for have, n in zip(size, wanted, strict=True)):
+        window = tuple(have // n for have, n in zip(size, wanted, strict=True))
+        return avg_pool2d(input, window)
+    for dim, n in ((2, wanted[0]), (3, wanted[1])):
+        have = shape[dim]
+        bounds = [(p * have // n, -(-(p + 1) * have // n)) for p in range(n)]
+        parts = [mean(narrow(input, dim, start, end - start), dim) for start, end in bounds]
+        input = stack(parts, dim) if parts else narrow(input, dim, 0, 0)
+    return input

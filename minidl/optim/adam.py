@@ -8,7 +8,7 @@ from typing import Any
 from minidl._creation import zeros_like
 from minidl._tensor import Tensor
 from minidl.kernels import kernel
-from minidl.optim.optimizer import Group, InPlace, Optimizer, gradients_of, require
+from minidl.optim.optimizer import Group, InPlace, Optimizer, gradients_of, one_way, require
 
 
 class Adam(Optimizer):
@@ -17,19 +17,23 @@ class Adam(Optimizer):
     m ← β1 * m + (1 - β1) * g
     v ← β2 * v + (1 - β2) * g**2
     m̂ ← m / (1 - β1**t)
-    v̂ ← v / (1 - β2**t)
+    u ← maximum(u, v) if amsgrad else u
+    v̂ ← (u if amsgrad else v) / (1 - β2**t)
     w ← w - lr * m̂ / (sqrt(v̂) + eps)
 
-    w a parameter, g its gradient, m and v start at 0, t = 1, 2, ... is the parameter's own count of steps.
-    The state keeps them as "exp_avg", "exp_avg_sq" and "step".
+    w a parameter, g its gradient, m, v and u start at 0, t = 1, 2, ... is the parameter's own count of steps.
+    The state keeps them as "exp_avg", "exp_avg_sq", "max_exp_avg_sq" (with amsgrad only) and "step".
 
-    lr            step size, above 0: about how far a parameter moves in one step
+    lr            step size, 0 or more: about how far a parameter moves in one step
     betas         (β1, β2), each in [0, 1): how slowly m and v forget
     eps           keeps the division finite, 0 or more
     weight_decay  λ of an L2 penalty; Adam divides its gradient too, which weakens it where gradients are large
+    amsgrad       divides by the largest v so far, so that no step size grows again (Reddi, Kale & Kumar 2018,
+                  algorithm 2)
     maximize      climbs instead
 
-    Source: Kingma & Ba 2015, algorithm 1. `amsgrad` does not exist here and is refused.
+    Source: Kingma & Ba 2015, algorithm 1. `foreach` and `fused` choose among PyTorch's ways of computing the same and
+    are accepted; `capturable` and `differentiable` are refused.
     """
 
     decoupled = False
@@ -43,8 +47,13 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
         amsgrad: bool = False,
         *,
+        foreach: bool | None = None,
         maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
+        one_way(type(self).__name__, capturable=capturable, differentiable=differentiable)
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, {**options, "amsgrad": amsgrad, "maximize": maximize})
 
@@ -57,8 +66,6 @@ class Adam(Optimizer):
             require(name, option, beta, lambda x: 0 <= x < 1, "a number from 0 to below 1")
         require(name, "eps", group["eps"], lambda x: x >= 0, "a number of 0 or more, such as 1e-8")
         require(name, "weight_decay", group["weight_decay"], lambda x: x >= 0, "a number of 0 or more")
-        if group["amsgrad"]:
-            raise NotImplementedError(f"{name}: amsgrad=True is not supported; leave it False")
 
     def update(self, group: Group) -> None:
         together: dict[Any, list[Tensor]] = {}  # one kernel call takes one dtype and one count of steps
@@ -68,17 +75,20 @@ class Adam(Optimizer):
             state = self.state[p]
             if not state:
                 state.update(step=0, exp_avg=zeros_like(p.detach()), exp_avg_sq=zeros_like(p.detach()))
+            if group["amsgrad"] and "max_exp_avg_sq" not in state:
+                state["max_exp_avg_sq"] = zeros_like(p.detach())
             state["step"] += 1
             together.setdefault((state["step"], p.array.__class__, p.array.dtype), []).append(p)
         beta1, beta2 = group["betas"]
         for (step, *_), params in together.items():
             states = [self.state[p] for p in params]
             with InPlace(params) as arrays:
-                kernel(params[0]).adam_step(
+                kernels, names = kernel(params[0]), ["exp_avg", "exp_avg_sq"]
+                names += ["max_exp_avg_sq"] if group["amsgrad"] else []
+                (kernels.amsgrad_step if group["amsgrad"] else kernels.adam_step)(
                     arrays,
                     gradients_of(params, group["maximize"]),
-                    [state["exp_avg"].array for state in states],
-                    [state["exp_avg_sq"].array for state in states],
+                    *([state[name].array for state in states] for name in names),
                     step,
                     group["lr"],
                     beta1,
@@ -95,7 +105,8 @@ class AdamW(Adam):
     m ← β1 * m + (1 - β1) * g
     v ← β2 * v + (1 - β2) * g**2
     m̂ ← m / (1 - β1**t)
-    v̂ ← v / (1 - β2**t)
+    u ← maximum(u, v) if amsgrad else u
+    v̂ ← (u if amsgrad else v) / (1 - β2**t)
     w ← w - lr * m̂ / (sqrt(v̂) + eps)
 
     Adam whose weight decay goes past m and v: every parameter shrinks by the same share lr * weight_decay a
@@ -116,8 +127,13 @@ class AdamW(Adam):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        ways = {"capturable": capturable, "differentiable": differentiable}
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, **ways)
 
 
 __all__ = ["Adam", "AdamW"]

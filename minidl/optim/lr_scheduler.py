@@ -57,8 +57,8 @@ class LRScheduler:
         t = self.last_epoch
         for place, group in enumerate(self.optimizer.param_groups):
             new = self._rate(t, place)
-            if t > 0 and not self.absolute:
-                before = self._rate(t - 1, place)
+            if not self.absolute:
+                before = self._rate(t - 1, place) if t > 0 else self.base_lrs[place]
                 if group["lr"] != before and before != self.floor:
                     new = self.floor + (group["lr"] - self.floor) * ((new - self.floor) / (before - self.floor))
             group["lr"] = new
@@ -67,6 +67,8 @@ class LRScheduler:
     def restart(self) -> None:
         """Goes back to t = 0 and to the rate that belongs to it."""
         self.last_epoch = -1
+        for group, base_lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base_lr
         self.step()
 
     def get_last_lr(self) -> list[float]:

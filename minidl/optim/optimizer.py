@@ -19,7 +19,8 @@ SCHEDULED = {"initial_lr", "max_lr", "min_lr"}  # what schedules, PyTorch's and 
 
 
 class Optimizer:
-    """The base: `params` is an iterable of Tensors or of dicts {"params": [...], option: value}, one a group.
+    """The base: `params` is an iterable of Tensors, of (name, Tensor), or of dicts {"params": [...], option: value},
+    one a group.
 
     An option that a group does not set is the one given to the constructor. `step()` changes the parameters
     in place from their `.grad` and leaves those without a gradient alone; a gradient with NaN makes its
@@ -57,6 +58,7 @@ class Optimizer:
             raise TypeError(f'{name}: a parameter group is {{"params": [...], option: value}}, got {param_group!r:.80}')
         params = param_group["params"]
         params = [params] if isinstance(params, Tensor) else list(params)
+        params = [p[1] if isinstance(p, tuple) and len(p) == 2 else p for p in params]  # named_parameters()
         unknown = sorted(set(param_group) - set(self.defaults) - SCHEDULED - {"params"})
         if unknown:
             raise TypeError(f"{name}: unknown option {unknown[0]!r}; the options are {', '.join(self.defaults)}")
@@ -75,7 +77,7 @@ class Optimizer:
                 raise ValueError(f"{name}: parameter {place} {tuple(p.shape)} is given twice; give each tensor once")
             taken.add(id(p))
         group = {**self.defaults, **param_group, "params": params}
-        require(name, "lr", group["lr"], lambda x: x > 0, "a number above 0, such as 1e-3")
+        require(name, "lr", group["lr"], lambda x: x >= 0, "a number of 0 or more, such as 1e-3")
         self.check(group)
         self.param_groups.append(group)
 
@@ -182,6 +184,14 @@ class InPlace:
             if p.storage is None:
                 p.storage = Storage()
             p.storage.written = clock()
+
+
+def one_way(who: str, **asked: bool) -> None:
+    """Raises where one of PyTorch's other ways of computing a step is asked for (foreach and fused choose among equal
+    ones)."""
+    for option, value in asked.items():
+        if value:
+            raise NotImplementedError(f"{who}: {option}=True is not supported; leave it False")
 
 
 def require(who: str, option: str, value: Any, fits: Callable[[Any], bool], expected: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from minidl._creation import zeros_like
 from minidl._tensor import Tensor
 from minidl.kernels import kernel
-from minidl.optim.optimizer import Group, InPlace, Optimizer, gradients_of, require
+from minidl.optim.optimizer import Group, InPlace, Optimizer, gradients_of, one_way, require
 
 
 class GD(Optimizer):
@@ -19,7 +19,7 @@ class GD(Optimizer):
     momentum; what differs is what `g` holds, so `train.fit` adds up the batches' gradients and steps once an
     epoch.
 
-    lr            step size, above 0
+    lr            step size, 0 or more
     weight_decay  λ of the L2 penalty λ/2 Σ w²
 
     Source: Cauchy 1847, Méthode générale pour la résolution des systèmes d'équations simultanées.
@@ -56,12 +56,13 @@ class SGD(Optimizer):
 
     Stochastic gradient descent: w a parameter, g its gradient, b the momentum buffer, t = 1, 2, ... the step.
 
-    lr            step size, above 0
+    lr            step size, 0 or more
     momentum      how much of the last direction goes on, 0 or more (Polyak 1964)
     dampening     how much the new gradient is held back in b
     weight_decay  λ of the L2 penalty λ/2 Σ w², which it equals
     nesterov      looks ahead along b; needs momentum and no dampening (Nesterov 1983; Sutskever et al. 2013,
-    equation 3) maximize      climbs instead
+                  equation 3)
+    maximize      climbs instead
 
     Sources: Robbins & Monro 1951; the buffer as in PyTorch, where lr multiplies b when it is used, not when
     it is stored.
@@ -77,7 +78,11 @@ class SGD(Optimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
     ) -> None:
+        one_way("SGD", differentiable=differentiable)
         options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
         super().__init__(params, {**options, "nesterov": nesterov, "maximize": maximize})
 

@@ -22,7 +22,7 @@ def evaluate(
     loss: Loss | None = None,
     metrics: Mapping[str, Metric] | None = None,
 ) -> dict[str, float]:
-    """The loss (the mean over the examples) and the metrics of a model on the batches of a loader.
+    """The loss (the mean over all targets: examples, or tokens) and the metrics of a model on the batches of a loader.
 
     Layers such as dropout are in evaluation mode meanwhile, and nothing is recorded.
 
@@ -89,20 +89,21 @@ class Seen:
     """The batches of one pass: the mean loss, and predictions and targets where metrics want them."""
 
     def __init__(self, keep: bool) -> None:
-        self.keep, self.examples, self.total = keep, 0, 0.0
+        self.keep, self.examples, self.entries, self.total = keep, 0, 0, 0.0
         self.predictions: list[np.ndarray] = []
         self.targets: list[np.ndarray] = []
 
     def add(self, prediction: Tensor, y: Tensor, loss: float) -> None:
         self.examples += len(y)
-        self.total += loss * len(y)
+        self.entries += y.array.size
+        self.total += loss * y.array.size
         if self.keep:
             self.predictions.append(prediction.detach().cpu().numpy())
             self.targets.append(y.detach().cpu().numpy())
 
     @property
     def loss(self) -> float:
-        return self.total / max(self.examples, 1)
+        return self.total / max(self.entries, 1)
 
     def summary(self, metrics: Mapping[str, Metric] | None) -> dict[str, float]:
         result = {"loss": self.loss}

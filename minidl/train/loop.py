@@ -33,6 +33,7 @@ def fit(
     *,
     metrics: Mapping[str, Metric] | None = None,
     scheduler_by: str = "epoch",
+    max_norm: float | None = None,
     early_stopping: EarlyStopping | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -56,6 +57,7 @@ def fit(
         epochs: passes over the data in all, those before a resume included.
         metrics: functions of predictions and targets, by name, for the history: `{"accuracy": train.accuracy}`.
         scheduler_by: "epoch" or "batch", when the scheduler steps.
+        max_norm: the longest that the gradient, as one vector, may be before each step (`nn.utils.clip_grad_norm_`).
         early_stopping: ends the run when it no longer improves, and keeps the best weights.
         checkpoint: a safetensors file with all that is needed to go on, written after each epoch.
         resume: go on from `checkpoint` where the file exists, to bit-identical weights as without the interruption.
@@ -74,6 +76,8 @@ def fit(
         raise ValueError(
             f'fit: got epochs={epochs}, scheduler_by={scheduler_by!r}; expected 0 or more, and "epoch" or "batch"'
         )
+    if max_norm is not None and not max_norm > 0:
+        raise ValueError(f"fit: max_norm is {max_norm}; expected a number above 0, or None")
     run = Run(model, optimizer, scheduler, train_loader, epochs, metrics or {}, early_stopping)
     saved = [Checkpoint(checkpoint, resume)] if checkpoint is not None else []
     stopping = [early_stopping] if early_stopping else []
@@ -93,12 +97,14 @@ def fit(
                 (objective * len(y)).backward()
             else:
                 objective.backward()
+                run.clip_gradients(max_norm)
                 optimizer.step()
                 optimizer.zero_grad()
             if scheduler_by == "batch":
                 run.schedule()
         if full_batch:
             run.divide_gradients()
+            run.clip_gradients(max_norm)
             optimizer.step()
         run.record(evaluate(model, valid_loader, loss, metrics) if valid_loader is not None else {})
         if scheduler_by == "epoch":
@@ -180,6 +186,10 @@ class Run:
         for parameter in self.model.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(1 / self.seen.examples)
+
+    def clip_gradients(self, max_norm: float | None) -> None:
+        if max_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
 
     def record(self, validation: Mapping[str, float]) -> None:
         """Add the epoch's row to the history."""

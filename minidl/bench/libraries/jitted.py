@@ -115,15 +115,15 @@ class Jax(Library):
 
     # ------------------------------------------------------------------------------- optimizer and whole steps
 
-    def adam(self, state: Any, gradients: Any) -> Any:
-        """New (parameters, m, v, t): lr 1e-3, betas 0.9 and 0.999, eps 1e-8."""
+    def adam(self, state: Any, gradients: Any, beta: float = 0.999, decay: float = 0.0) -> Any:
+        """New (parameters, m, v, t): lr 1e-3, betas 0.9 and `beta`, eps 1e-8; AdamW with a decay of the matrices."""
         parameters, first, second, t = state
         t = t + 1
         first = [0.9 * m + 0.1 * g for m, g in zip(first, gradients, strict=True)]
-        second = [0.999 * v + 0.001 * g * g for v, g in zip(second, gradients, strict=True)]
-        a, b = 1 - 0.9**t, 1 - 0.999**t
+        second = [beta * v + (1 - beta) * g * g for v, g in zip(second, gradients, strict=True)]
+        a, b = 1 - 0.9**t, 1 - beta**t
         new = [
-            p - 1e-3 * (m / a) / (self.jnp.sqrt(v / b) + 1e-8)
+            (1 - 1e-3 * decay * (p.ndim > 1)) * p - 1e-3 * (m / a) / (self.jnp.sqrt(v / b) + 1e-8)
             for p, m, v in zip(parameters, first, second, strict=True)
         ]
         return new, first, second, t
@@ -168,6 +168,9 @@ class Jax(Library):
             value, gradients = self.jax.value_and_grad(measure)(state[0], x, y)
             return self.adam(state, gradients), value
 
+        return self.stepping(step, state, x, y)
+
+    def stepping(self, step: Callable[..., Any], state: Any, x: Any, y: Any) -> Run:
         compiled = self.jax.jit(step, donate_argnums=0)
 
         def run() -> Any:
@@ -176,3 +179,26 @@ class Jax(Library):
             return value
 
         return run
+
+    def run_gpt(self, inputs: Sequence[np.ndarray], config: dict[str, Any]) -> Run:
+        """Weights as (inputs, outputs), and places as rows of one matrix: what XLA is fastest with here, twice."""
+        index, target = map(self.array, inputs[:2])
+        norms = [np.ones(config["width"], np.float32)] * (2 * config["layers"] + 1)
+        state = self._state([*norms, *inputs[2:4], *(w.T for w in inputs[4:])])
+
+        def measure(parameters: Sequence[Any], index: Any, target: Any) -> Any:
+            scale, (tokens, positions, *rest) = iter(parameters[: len(norms)]), parameters[len(norms) :]
+            w, (B, T) = iter(rest), index.shape
+            h = (tokens[index] + positions).reshape(B * T, -1)
+            for _ in range(config["layers"]):
+                x = self._normalized(h, -1) * next(scale)
+                q, k, v = ((x @ next(w)).reshape(B, T, config["heads"], -1).swapaxes(1, 2) for _ in range(3))
+                h = h + self.attention(q, k, v).swapaxes(1, 2).reshape(h.shape) @ next(w)
+                h = h + self.gelu(self._normalized(h, -1) * next(scale) @ next(w)) @ next(w)
+            return self.cross_entropy(self._normalized(h, -1) * next(scale) @ tokens.T, target)
+
+        def step(state: Any, index: Any, target: Any) -> Any:
+            value, gradients = self.jax.value_and_grad(measure)(state[0], index, target)
+            return self.adam(state, gradients, 0.99, 0.1), value
+
+        return self.stepping(step, state, index, target)

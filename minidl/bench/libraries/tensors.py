@@ -147,11 +147,10 @@ class Tensors(Library):
             for p, w in zip(model.parameters(), weights, strict=True):
                 p.copy_(self.array(w))
         measure = self.F.cross_entropy if loss == "cross_entropy" else self.F.mse_loss
-        return self.training(model, measure, self.array(x), self.array(y))
-
-    def training(self, model: Any, measure: Callable[..., Any], x: Any, y: Any) -> Run:
         optimizer = self.adam(model.parameters(), fused=True)
+        return self.training(model, measure, self.array(x), self.array(y), optimizer)
 
+    def training(self, model: Any, measure: Callable[..., Any], x: Any, y: Any, optimizer: Any) -> Run:
         def run() -> Any:
             loss = measure(model(x), y)
             optimizer.zero_grad()
@@ -160,6 +159,28 @@ class Tensors(Library):
             return loss
 
         return run
+
+    def gpt(self, config: dict[str, Any]) -> Any:
+        """The model, in the library's own layers."""
+        raise NotImplementedError
+
+    def run_gpt(self, inputs: Sequence[np.ndarray], config: dict[str, Any]) -> Run:
+        index, target, *weights = inputs
+        model = self.gpt(config)
+        if weights[0].dtype == np.float64:
+            model.double()
+        matrices = [p for p in model.parameters() if p.ndim == 2]
+        with self.lib.no_grad():
+            for p, w in zip(matrices, weights, strict=True):
+                p.copy_(self.array(w))
+        groups = [
+            {"params": matrices, "weight_decay": 0.1},
+            {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        optimizer = self.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99), **self.adam_options)
+        return self.training(
+            lambda x: model(x).flatten(0, 1), self.F.cross_entropy, self.array(index), self.array(target), optimizer
+        )
 
     # --------------------------------------------------------------------------------------- one operation's cost
 
@@ -208,6 +229,11 @@ class Minidl(Tensors):
         product = self.lib.kernels.native.matmul
         return product(a, b) if form == "A B" else product(a, b.T) if form == "A Bᵀ" else product(a.T, b)
 
+    def gpt(self, config: dict[str, Any]) -> Any:
+        from minidl.models import GPT
+
+        return GPT(**config)
+
     def run_limit(self, inputs: Sequence[np.ndarray], name: str) -> Run:
         """The machine's own speed: a run that gives the work it has done."""
         from minidl.kernels import limits
@@ -235,15 +261,19 @@ class Torch(Tensors):
         uses = f"; {', '.join(parts)}" if parts else ""
         return {"version": self.lib.__version__, "kernels": self.lib.backends.cpu.get_cpu_capability() + uses}
 
+    def gpt(self, config: dict[str, Any]) -> Any:
+        from minidl.bench.libraries import transformer
+
+        return transformer.gpt(config)
+
 
 class TorchCompile(Torch):
     """PyTorch with its compiler: for training steps only; elsewhere it would time its own guards."""
 
     def offers(self, kind: str) -> bool:
-        return kind == "step"
+        return kind in ("step", "gpt")
 
-    def training(self, model: Any, measure: Callable[..., Any], x: Any, y: Any) -> Run:
-        optimizer = self.adam(model.parameters(), fused=True)
+    def training(self, model: Any, measure: Callable[..., Any], x: Any, y: Any, optimizer: Any) -> Run:
         forward = self.lib.compile(lambda x, y: measure(model(x), y))
 
         def run() -> Any:

@@ -1,0 +1,206 @@
+"""The CUDA kernels on the CPU: csrc/*.cu, unchanged, behind an emulator of the CUDA execution model (csrc/emulator/).
+
+    minidl.kernels.emulator.matmul.tiled(a, b)      one rung, called as the verb in `reference` is
+    minidl.kernels.emulator.sum.tree(x, (0,), False)
+    counts = minidl.kernels.emulator.profile(minidl.kernels.emulator.matmul.tiled, a, b)
+    minidl.kernels.emulator.unary("exp", x)         elementwise, `binary("add", a, b)` with broadcasting
+
+Every access to memory is seen. A kernel that reads or writes out of bounds, races, leaves a barrier out or never ends
+raises a `KernelFault`: a sentence with kernel, block, thread and line. What it asks of a GPU is counted, exactly:
+`minidl cuda-profile matmul` prints that rung by rung. `Device(checked=False)` runs the same kernels without checks, fast
+enough to train on.
+
+Arrays are NumPy's. A checked launch works on copies that lie as on a GPU, each on a boundary of 256 bytes and
+with empty space around it, so that counts do not depend on where NumPy put them, and a step out of an array never lands in
+the next one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import cuda, reference
+from .emulation import Counts, Fault, KernelFault, Library, Memory
+from .ladders import Ladder
+
+__all__ = ["Counts", "Device", "Fault", "KernelFault", "Launch", "available", "binary", "matmul", "profile", "sum", "unary"]
+
+Array = np.ndarray
+APART = 1 << 16  # bytes of nothing between arrays
+REMEDY = "`minidl doctor` says why; it needs a C++20 compiler (g++ or clang++) when minidl is installed"
+
+
+@cache
+def library(checked: bool) -> Library:
+    """minidl's kernels, checked or quick. RuntimeError where they were not compiled."""
+    name = "_emulator_checked" if checked else "_emulator_quick"
+    found = importlib.util.find_spec(f"minidl.{name}")
+    if found is None or not found.origin:
+        raise RuntimeError(f"emulator: minidl.{name} was not built here; {REMEDY}")
+    return Library(Path(found.origin), checked)
+
+
+def available(checked: bool = True) -> bool:
+    """Whether the emulated kernels were built."""
+    return importlib.util.find_spec("minidl._emulator_checked" if checked else "minidl._emulator_quick") is not None
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What was launched, and what it took."""
+
+    kernel: str
+    grid: tuple[int, ...]
+    block: tuple[int, ...]
+    counts: Counts
+
+
+class Device:
+    """Runs launch lines (cuda.py) on NumPy arrays. `launches` lists what ran.
+
+    checked: find faults and count (else: as fast as the CPU can). seconds: processor time for one launch. kernels: a
+    `Library` of your own.
+    """
+
+    xp = np
+
+    def __init__(self, checked: bool = True, seconds: float = 300.0, kernels: Library | None = None) -> None:
+        self.checked, self.seconds, self.kernels = checked, seconds, kernels
+        self.launches: list[Launch] = []
+
+    def launch(
+        self,
+        kernel: str,
+        grid: Sequence[int],
+        block: Sequence[int],
+        arguments: Mapping[str, Any],
+        writes: Sequence[str],
+        fresh: bool = True,
+        shared: int = 0,
+    ) -> None:
+        """As `cuda.Device.launch`. KernelFault where the kernel does what it must not."""
+        cuda.check_launch(kernel, grid, block)
+        kernels = self.kernels or library(self.checked)
+        sizes = kernels.sizes(kernel)
+        if len(sizes) != len(arguments):
+            raise ValueError(f"{kernel}: got {len(arguments)} arguments ({', '.join(arguments)}), it takes {len(sizes)}")
+        arrays = {name: getattr(each, "array", each) for name, each in arguments.items()}
+        arrays = {name: each for name, each in arrays.items() if isinstance(each, np.ndarray)}
+        with (_copies if self.checked else _in_place)(arrays, writes, fresh) as memory:
+            address = {each.name: start for each, start in memory}
+            packed = [_pack(kernel, n, each, size, address) for (n, each), size in zip(arguments.items(), sizes)]
+            known = [each for each, _ in memory]
+            counts, faults = kernels.launch(kernel, grid, block, packed, known, shared, self.seconds)
+        if faults:
+            raise KernelFault(faults)
+        self.launches.append(Launch(kernel, tuple(grid), tuple(block), counts))
+
+
+def _pack(kernel: str, name: str, argument: Any, size: int, address: Mapping[str, int]) -> bytes:
+    """One argument as the kernel wants it."""
+    if isinstance(argument, int):
+        packed = argument.to_bytes(size, "little", signed=True)
+    elif isinstance(argument, np.generic):
+        packed = argument.tobytes()
+    elif isinstance(argument, np.ndarray):
+        packed = struct.pack("<Q", address[name])
+    else:
+        packed = argument.pack(address[name]) if name in address else argument.pack()
+    if len(packed) != size:
+        raise ValueError(f"{kernel}: argument {name} has {len(packed)} bytes, the kernel's has {size}")
+    return packed
+
+
+Placed = list[tuple[Memory, int]]  # the memory of an array, and the address of its first number
+
+
+def _extent(x: Array) -> tuple[int, int]:
+    """The lowest address that the array uses, and the bytes from there to the end of the highest."""
+    low, high = np.lib.array_utils.byte_bounds(x)
+    return low, high - low
+
+
+@contextmanager
+def _in_place(arrays: Mapping[str, Array], writes: Sequence[str], fresh: bool) -> Iterator[Placed]:
+    yield [(Memory(name, *_extent(x), x.itemsize, name in writes, fresh), x.ctypes.data) for name, x in arrays.items()]
+
+
+@contextmanager
+def _copies(arrays: Mapping[str, Array], writes: Sequence[str], fresh: bool) -> Iterator[Placed]:
+    """The arrays as on a device; afterwards `writes` are copied back."""
+    extents = {name: _extent(x) for name, x in arrays.items()}
+    arena = np.zeros(np.sum([size + APART + 512 for _, size in extents.values()], dtype=int) + APART + 512, np.uint8)
+    start = arena.ctypes.data
+    at = (start + APART + 255) // 256 * 256
+    placed, views = [], {}
+    for name, x in arrays.items():
+        low, size = extents[name]
+        first = x.ctypes.data - low  # not 0 where a stride is negative
+        view = np.ndarray(x.shape, x.dtype, arena.data, at - start + first, x.strides)
+        if name not in writes or not fresh:
+            np.copyto(view if 0 not in x.strides else _once(view), x if 0 not in x.strides else _once(x))
+        placed.append((Memory(name, at, size, x.itemsize, name in writes, name in writes and fresh), at + first))
+        views[name] = view
+        at = (at + size + APART + 255) // 256 * 256
+    yield placed
+    for name in writes:
+        np.copyto(arrays[name], views[name])
+
+
+def _once(x: Array) -> Array:
+    """x without the repetitions of dimensions of stride 0."""
+    return x[tuple(slice(1) if stride == 0 else slice(None) for stride in x.strides)]
+
+
+# ------------------------------------------------------------------------------------------- the kernels by name
+
+
+def _rung(line: Callable[..., Array], verb: str, rung: str, why: str) -> Callable[..., Array]:
+    def run(*args: Any, device: Device | None = None) -> Array:
+        return line(device or Device(), rung, *args)
+
+    run.__name__, run.__qualname__, run.__doc__ = rung, f"emulator.{verb}.{rung}", inspect.cleandoc(why)
+    return run
+
+
+matmul = Ladder(
+    "emulator.matmul",
+    reference.matmul,
+    {rung: _rung(cuda.matmul, "matmul", rung, line.why) for rung, line in cuda.MATMUL.items()},
+)
+sum = Ladder(
+    "emulator.sum",
+    reference.sum,
+    {rung: _rung(cuda.reduce_sum, "sum", rung, line.why) for rung, line in cuda.SUM.items()},
+)
+reduce = sum
+
+
+def unary(name: str, x: Array, device: Device | None = None) -> Array:
+    """Y[n] = f(X[n]): neg abs sign exp ... relu (`cuda.UNARY`)."""
+    return cuda.unary(device or Device(), name, x)
+
+
+def binary(name: str, a: Array, b: Array, device: Device | None = None) -> Array:
+    """Y[n] = f(A[n], B[n]), shapes broadcast: add sub mul ... ge (`cuda.BINARY`)."""
+    return cuda.binary(device or Device(), name, a, b)
+
+
+def profile(rung: Callable[..., Array], *args: Any, seconds: float = 300.0) -> Counts:
+    """What a rung asks of a GPU, all its launches together."""
+    device = Device(seconds=seconds)
+    rung(*args, device=device)
+    total = Counts()
+    for launch in device.launches:
+        total += launch.counts
+    return total
