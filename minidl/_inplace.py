@@ -68,7 +68,7 @@ class InPlace:
         return self
 
     def __setitem__(self: Any, index: Any, value: Any) -> None:
-        """Put the value where the index says; recorded where the tensor or the value is."""
+        """What `x[index] = value` does: numbers, slices, masks, index arrays; value broadcasts to what they name."""
         name = "index assignment"
         at, basic, rest = index_of(index, name)
         if rest is not None:
