@@ -241,6 +241,10 @@ def _may_be_recorded(name: str, x: Tensor) -> None:
                 "make the view where recording is on"
             )
         base = x.storage.base
+        if tape.root_of(base) is not x.storage.root:
+            raise RuntimeError(
+                f"{name}: this was a view of a tensor whose data has been replaced (x.data = ...); take the view anew"
+            )
         if base.node is not None and base.is_leaf:
             raise RuntimeError(f"{leaf} (this tensor is a view of the leaf)")
     for view in _views_of(base):
