@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from . import random
+from ._conversion import _array_of, default_dtype
 from ._device import require_cpu
 from ._dtypes import as_dtype, category, float32, int64
-from ._tensor import Tensor, _array_of, default_dtype
+from ._tensor import Tensor
 from .ops._common import broadcast, element, flag, number, sequence, sizes_of, whole
 from .random import Generator
 from .tape import wrap
@@ -19,7 +20,7 @@ from .tape import wrap
 def _made(array: np.ndarray, requires_grad: bool, device: Any = None) -> Tensor:
     require_cpu(device)
     x = wrap(array)
-    return x.requires_grad_() if requires_grad else x
+    return x.requires_grad_(requires_grad) if requires_grad is not False else x
 
 
 def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -54,7 +55,12 @@ def from_numpy(array: np.ndarray) -> Tensor:
 
 def from_dlpack(source: Any) -> Tensor:
     """A tensor that shares the memory of another library's array (anything with __dlpack__)."""
-    return from_numpy(np.from_dlpack(source))
+    if not hasattr(source, "__dlpack__"):
+        raise TypeError(f"from_dlpack: expected an array with __dlpack__, got {type(source).__name__}; use tensor(...)")
+    try:
+        return from_numpy(np.from_dlpack(source))
+    except (RuntimeError, BufferError) as error:
+        raise TypeError(f"from_dlpack: this array's dtype, device or memory is not supported: {error}") from None
 
 
 def zeros(

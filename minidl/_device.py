@@ -13,8 +13,10 @@ class device:
         kind, _, number = name.partition(":")
         self.type: str = kind
         self.index = int(number) if number.isdigit() else index
-        if self.type not in ("cpu", "cuda"):
+        if self.type not in ("cpu", "cuda") or number and not number.isdigit():
             raise ValueError(f"device: {name!r} is unknown; use 'cpu'")
+        if self.index is not None and not (isinstance(self.index, int) and self.index >= 0):
+            raise ValueError(f"device: index {index!r} must be 0 or more")
 
     def __eq__(self, other: object) -> bool:
         return str(self) == str(other)

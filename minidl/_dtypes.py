@@ -52,7 +52,8 @@ def as_dtype(dtype: Any) -> DType:
         found = None
     if found is not None and (found in SUPPORTED or found.name == "bfloat16"):
         return found
-    raise TypeError(f"dtype: {dtype!r} is not supported; use one of {', '.join(sorted({d.name for d in SUPPORTED}))}")
+    names = sorted({"bfloat16", *(d.name for d in SUPPORTED)})
+    raise TypeError(f"dtype: {dtype!r} is not supported; use one of {', '.join(names)}")
 
 
 def category(dtype: DType) -> int:

@@ -11,6 +11,8 @@ from . import ops, random, tape
 from ._dtypes import category, float32
 from .ops._common import element
 from .ops._region import Region, cleared, placed, taken
+from .ops.index import _index_of as index_of
+from .ops.index import check_dtype, misfit, put
 from .tape import Node, Storage, View, clock, mode, wrap
 
 if TYPE_CHECKING:
@@ -68,47 +70,54 @@ class InPlace:
     def __setitem__(self: Any, index: Any, value: Any) -> None:
         """What `x[index] = value` does: numbers, slices, masks, index arrays; value broadcasts to what they name."""
         name = "index assignment"
-        known = isinstance(value, tape._TensorClass)
-        if mode.recording and (self.node is not None or (known and value.node is not None)):
-            at, basic = ops.index._index_of(index, name)
+        at, basic, rest = index_of(index, name)
+        if rest is not None:
+            ops.getitem(self, at)[rest] = value
+            return
+        if not isinstance(value, tape._TensorClass):
+            value = self._value(name, value)
+        elif not basic:
+            check_dtype(self, at, value)
+        if mode.recording and (self.node is not None or value.node is not None):
             if not basic:
-                self._write(name, ops.index_put(self._alias(), index, value.to(self.dtype) if known else value))
+                self._write(name, ops.index_put(self._alias(), index, value.to(self.dtype)))
                 return
             part = ops.getitem(self, at)
-            if not known:
-                value = wrap(np.asarray(value, self.array.dtype))
-            elif value.array.__array_interface__ == part.array.__array_interface__:
-                return  # x[0] += 1 has written into x, and now assigns x[0] to itself
-            part._write(name, _fitting(value.to(self.dtype), part.array.shape))
-            return
-        if known:
-            value = value.array
-        at, _ = ops.index._index_of(index, name)
+            if value.array.__array_interface__ != part.array.__array_interface__:
+                part._write(name, _fitting(value.to(self.dtype), part.array.shape))
+            return  # x[0] += 1 has written into x already, and now assigns x[0] to itself
         if not self.array.flags.writeable:
             raise RuntimeError(
                 f"{name}: several elements of this tensor share one place in memory (expand); clone() it first"
             )
-        try:
-            self.array[at] = value
-        except IndexError as error:
-            raise IndexError(f"{name}: shape {self.array.shape}: {error}") from None
-        except ValueError:
-            raise _misfit(np.shape(value), self.array[at].shape) from None
+        put(self.array, at, value)
         tape.root_of(self).written = clock()
 
+    def _value(self: Any, name: str, value: Any) -> Tensor:
+        """Numbers, lists and arrays as what can be assigned."""
+        try:
+            return wrap(np.asarray(value, None if isinstance(value, np.ndarray) else self.array.dtype))
+        except (TypeError, ValueError):
+            raise TypeError(f"{name}: cannot assign {type(value).__name__}; give a Tensor or a number") from None
+
     def add_(self: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+        """x ← x + alpha * other"""
         return self._write("add_", ops.add(self._alias(), other, alpha=alpha))
 
     def sub_(self: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+        """x ← x - alpha * other"""
         return self._write("sub_", ops.sub(self._alias(), other, alpha=alpha))
 
     def mul_(self: Any, other: Any) -> Tensor:
+        """x ← x * other"""
         return self._write("mul_", ops.mul(self._alias(_recorded(other)), other))
 
     def div_(self: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+        """x ← x / other"""
         return self._write("div_", ops.div(self._alias(_recorded(other)), other, rounding_mode=rounding_mode))
 
     def pow_(self: Any, exponent: Any) -> Tensor:
+        """x ← x ** exponent"""
         return self._write("pow_", ops.pow(self._alias(self.node is not None or _recorded(exponent)), exponent))
 
     neg_, exp_, expm1_, sqrt_, rsqrt_, reciprocal_ = (
@@ -131,12 +140,15 @@ class InPlace:
     scatter_add_, tril_, triu_ = _in_place(ops.scatter_add), _in_place(ops.tril), _in_place(ops.triu)
 
     def clamp_(self: Any, min: Any = None, max: Any = None) -> Tensor:
+        """x ← minimum(maximum(x, min), max)"""
         return self._write("clamp_", ops.clamp(self._alias(self.node is not None), min, max))
 
     def masked_fill_(self: Any, mask: Tensor, value: Any) -> Tensor:
+        """Put the value where mask is true."""
         return self._write("masked_fill_", ops.masked_fill(self._alias(), mask, value))
 
-    def copy_(self: Any, src: Any) -> Tensor:
+    def copy_(self: Any, src: Any, non_blocking: bool = False) -> Tensor:
+        """Put src in, broadcast and converted to this tensor's dtype."""
         if not isinstance(src, (tape._TensorClass, np.ndarray)):
             src = element(src, self.array.dtype, "copy_", "src")
         source = src if isinstance(src, tape._TensorClass) else wrap(src)
@@ -146,6 +158,7 @@ class InPlace:
             raise ValueError(f"copy_: shape {source.shape} does not fit into shape {self.array.shape}") from None
 
     def fill_(self: Any, value: Any) -> Tensor:
+        """Put the value, a number or a tensor of 0 dimensions, into every element."""
         if not isinstance(value, tape._TensorClass):
             value = wrap(element(value, self.array.dtype, "fill_", "value"))
         if value.array.ndim:
@@ -153,6 +166,7 @@ class InPlace:
         return self._write("fill_", ops.broadcast_to(value.to(self.dtype), self.array.shape))
 
     def zero_(self: Any) -> Tensor:
+        """Put 0 into every element."""
         return self.fill_(0)
 
     def uniform_(
@@ -196,20 +210,16 @@ def _recorded(value: Any) -> bool:
     return isinstance(value, tape._TensorClass) and value.node is not None
 
 
-def _misfit(value: tuple[int, ...], place: tuple[int, ...]) -> Exception:
-    return ValueError(f"index assignment: a value of shape {value} does not fit the {place} that the index names")
-
-
 def _fitting(value: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The value broadcast to the place that it is assigned to; sizes of 1 too many in front do not count."""
     old = value.array.shape
     extra = max(len(old) - len(shape), 0)
     if old[:extra] != (1,) * extra:
-        raise _misfit(old, shape)
+        raise misfit(old, shape)
     try:
         return ops.broadcast_to(ops.reshape(value, old[extra:]), shape)
     except ValueError:
-        raise _misfit(old, shape) from None
+        raise misfit(old, shape) from None
 
 
 # ------------------------------------------------------------------------------- writing through a view, on the tape
@@ -231,6 +241,10 @@ def _may_be_recorded(name: str, x: Tensor) -> None:
                 "make the view where recording is on"
             )
         base = x.storage.base
+        if tape.root_of(base) is not x.storage.root:
+            raise RuntimeError(
+                f"{name}: this was a view of a tensor whose data has been replaced (x.data = ...); take the view anew"
+            )
         if base.node is not None and base.is_leaf:
             raise RuntimeError(f"{leaf} (this tensor is a view of the leaf)")
     for view in _views_of(base):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from . import ops
 from .ops._common import tensor_of
 
@@ -34,13 +36,20 @@ class Operations:
     __or__ = ops.bitwise_or
     __xor__ = ops.bitwise_xor
     __invert__ = ops.bitwise_not
-    __eq__ = ops.eq  # type: ignore[assignment]
-    __ne__ = ops.ne  # type: ignore[assignment]
     __lt__ = ops.lt
     __le__ = ops.le
     __gt__ = ops.gt
     __ge__ = ops.ge
     __getitem__ = ops.getitem
+
+    def __eq__(self: Any, other: Any) -> Any:
+        return ops.eq(self, other) if isinstance(other, _COMPARED) else NotImplemented  # x == None is False
+
+    def __ne__(self: Any, other: Any) -> Any:
+        return ops.ne(self, other) if isinstance(other, _COMPARED) else NotImplemented
+
+    def __hash__(self) -> int:
+        return id(self)
 
     def __pos__(self: Any) -> Tensor:
         return self
@@ -65,6 +74,9 @@ class Operations:
 
     def __rpow__(self: Any, other: Any) -> Tensor:
         return ops.pow(other, self)
+
+    def __rmatmul__(self: Any, other: Any) -> Tensor:
+        return ops.matmul(other, self)
 
     __rand__, __ror__, __rxor__ = ops.bitwise_and, ops.bitwise_or, ops.bitwise_xor
 
@@ -110,18 +122,23 @@ class Operations:
     gather, scatter_add, take_along_dim = ops.gather, ops.scatter_add, ops.take_along_dim
 
     def where(self: Any, condition: Tensor, other: Any) -> Tensor:
+        """x where condition is true, else other."""
         return ops.where(condition, self, other)
 
     def expand_as(self: Any, other: Tensor) -> Tensor:
+        """x repeated to other's shape; a view."""
         return ops.expand(self, tensor_of(other, "expand_as").array.shape)
 
     def view_as(self: Any, other: Tensor) -> Tensor:
+        """x seen in other's shape; a view."""
         return ops.view(self, tensor_of(other, "view_as").array.shape)
 
     def reshape_as(self: Any, other: Tensor) -> Tensor:
+        """x in other's shape."""
         return ops.reshape(self, tensor_of(other, "reshape_as").array.shape)
 
     def swapaxes(self: Any, axis0: int, axis1: int) -> Tensor:
+        """transpose under NumPy's name."""
         return ops.transpose(self, axis0, axis1)
 
     @property
@@ -135,3 +152,6 @@ class Operations:
         if self.array.ndim < 2:
             raise ValueError(f"mT: needs at least 2 dimensions, got shape {self.array.shape}")
         return ops.transpose(self, -2, -1)
+
+
+_COMPARED: tuple[Any, ...] = (Operations, int, float, np.number, np.bool_, np.ndarray)

@@ -12,6 +12,7 @@ import numpy as np
 from . import tape
 from ._dtypes import float64
 from ._tensor import Tensor
+from .ops._common import flag
 from .tape import backward, mode, nodes_of, seed, set_recording, wrap
 
 # ------------------------------------------------------------------------------------- recording on and off
@@ -73,7 +74,7 @@ class set_grad_enabled(_Recording):
 
     def __init__(self, mode: bool) -> None:
         super().__init__()
-        self._value = bool(mode)
+        self._value = flag(mode, "set_grad_enabled", "mode")
         self._before = [set_recording(self._value)]
 
     def __enter__(self) -> None:

@@ -24,7 +24,10 @@ class Generator:
 
     __slots__ = ("seed", "offset", "_lock")
 
-    def __init__(self, seed: int = 0, device: str = "cpu") -> None:
+    def __init__(self, seed: int | str = 0, device: Any = "cpu") -> None:
+        seed, device = (0, seed) if isinstance(seed, str) else (seed, device)  # Generator("cpu") is PyTorch's
+        if str(device) != "cpu":
+            raise RuntimeError(f"Generator: device {str(device)!r}: numbers are made on the CPU; use device='cpu'")
         self._lock = threading.Lock()
         self.manual_seed(seed)
 

@@ -586,6 +586,8 @@ def seed(name: str, y: Any, gradient: Tensor | None) -> Tensor:
             )
         return wrap(np.full(y.array.shape, 1, y.array.dtype) if y.array.ndim else np.array(1, y.array.dtype))
     if not isinstance(gradient, _TensorClass):
+        if not isinstance(gradient, (int, float, ndarray)):
+            raise TypeError(f"{name}: the gradient must be a Tensor, got {type(gradient).__name__}")
         gradient = wrap(np.asarray(gradient, y.dtype))
     if gradient.array.shape != y.array.shape:
         raise ValueError(f"{name}: the gradient has shape {gradient.shape}, the tensor {y.shape}; they must agree")

@@ -204,6 +204,11 @@ DEVIATIONS: dict[str, tuple[list[str], str]] = {
     "logsumexp": (["dim=None, not required"], "None is all dimensions, as for sum"),
     "topk": (["dim=-1, not None"], "None is the last dimension there"),
     "reshape": (["shape=None, not required"], "sizes may be given one by one"),
+    "broadcast_to": (["lacks shape"], "PyTorch's code calls it size, its docstring shape"),
+    "softmax": (["dim=-1, not required"], "the last dimension is where the classes stand"),
+    "log_softmax": (["dim=-1, not required"], "the last dimension is where the classes stand"),
+    "nn.functional.softmax": (["dim=-1, not None", "order: input, dim, dtype"], "None is deprecated in PyTorch"),
+    "nn.functional.log_softmax": (["dim=-1, not None", "order: input, dim, dtype"], "as softmax"),
     "permute": (["dims=None, not required"], "dimensions may be given one by one"),
     "flip": (["dims=None, not required"], "dimensions may be given one by one"),
     "squeeze": (["dim=None, not required"], "without it all dimensions of size 1 go"),
@@ -237,16 +242,9 @@ DEVIATIONS: dict[str, tuple[list[str], str]] = {
         "one derivative, one check",
     ),
     "nn.Parameter": (["data=required, not None"], "a parameter without values is of no use"),
-<<<<<<< HEAD:tests/test_api_names.py
-    "nn.Module.modules": (["lacks remove_duplicate"], "each module once"),
-    "nn.Module.register_forward_hook": (["lacks always_call"], "a forward that failed calls no hooks"),
-    "nn.Module.state_dict": (["lacks destination"], "it makes the dict that it gives"),
-    "nn.Module.load_state_dict": (["lacks assign"], "values are copied: parameters stay what optimizers hold"),
-=======
     "softmax": (["dim=None, not required"], "asked for in a sentence"),
     "log_softmax": (["dim=None, not required"], "asked for in a sentence"),
     "relu": (["has inplace"], "the same function as nn.functional.relu"),
->>>>>>> nn:tests/test_api.py
     "nn.Hardtanh": (["lacks min_value", "lacks max_value"], "deprecated in PyTorch: min_val, max_val"),
     "nn.functional.one_hot": (["lacks tensor", "order: num_classes"], "PyTorch's code calls it input"),
     "nn.functional.dropout": (["has generator"], "so that a mask can be drawn again"),

@@ -19,7 +19,7 @@ LAYERS = [  # from the bottom up: a module imports from its own layer or from th
     {"kernels"},
     {"tape", "random"},
     {"ops"},
-    {"_printing", "_device", "_inplace", "_operators", "_tensor"},
+    {"_printing", "_device", "_inplace", "_operators", "_conversion", "_tensor"},
     {"autograd", "_creation"},
     {"explain", "linalg", "cuda", "losses", "penalties", "nn", "optim", "data", "utils", "serialization", "models"},
     {"train", "deploy", "bench"},

@@ -177,10 +177,16 @@ def arrays(value: Any) -> list[np.ndarray]:
     return [value.detach().numpy()] if hasattr(value, "detach") else [np.asarray(value)]
 
 
-def clear(error: Exception) -> bool:
-    """One sentence that begins with a name; or Python's own on a call that fits no signature."""
+def clear(error: Exception, name: str) -> bool:
+    """One sentence that begins with the function's name; or Python's own on a call that fits no signature."""
     text = str(error)
-    return bool(re.match(r"[\w.]+( [a-z]+)*: \S", text) or re.match(r"[\w.]+\(\) ", text)) and isinstance(error, ERRORS)
+    known = {name, name.removesuffix("_"), name.removeprefix("new_"), name.removesuffix("_like"), name.strip("_")}
+    known |= {name.removesuffix("_as"), *OTHER_NAMES.get(name, ())}
+    start = re.match(r"([\w.]+)(: |\(\) )\S", text)
+    return start is not None and start[1].rpartition(".")[2] in known and isinstance(error, ERRORS)
+
+
+OTHER_NAMES = {"__getitem__": ["index"], "__floordiv__": ["floor_divide"], "as_tensor": ["tensor"]}
 
 
 MORE = re.compile(  # what minidl does though PyTorch does not: dim=None for all, one number for a tuple of one, ...
@@ -196,7 +202,7 @@ LESS = re.compile(  # what PyTorch does by chance
 def difference(torch: Any, name: str, args: tuple[Any, ...], method: bool, values: bool) -> str | None:
     wanted, got = outcome(torch, name, args, method), outcome(minidl, name, args, method)
     if isinstance(got, Exception):
-        if not clear(got):
+        if not clear(got, name):
             return f"is refused with {type(got).__name__}: {got}"
         if isinstance(wanted, Exception) or "support" in str(got) or LESS.match(f"{name}{args}"):
             return None

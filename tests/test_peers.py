@@ -36,7 +36,8 @@ FUNCTIONAL = """
     adaptive_avg_pool2d conv_transpose2d cosine_similarity group_norm normalize pixel_shuffle unfold
 """.split()
 METHODS = """
-    view expand repeat contiguous item expand_as view_as reshape_as to bool double float half int long new_zeros T mT
+    view expand repeat contiguous item expand_as view_as reshape_as to bool double float half int long short byte
+    new_zeros new_ones new_full T mT
     __getitem__
 """.split()
 REFLECTED = "__radd__ __rsub__ __rmul__ __rmod__ __rpow__ __rand__ __ror__ __rxor__".split()
@@ -45,6 +46,7 @@ RANDOM = {
     **{n: getattr(minidl, n) for n in "randint randint_like multinomial bernoulli".split()},
     **{f"nn.functional.{n}": getattr(F, n) for n in ("dropout", "dropout2d")},
     "normal": minidl.normal,
+    "new_empty": lambda x, *args, **options: x.new_empty(*args, **options),
 }
 NO_PEER = {
     "dropout dropout2d": "random: shapes and dtypes below, the rest in test_ops.py",

@@ -460,6 +460,16 @@ def test_views_that_die_are_forgotten_and_leave_no_cycle() -> None:
         gc.enable()
 
 
+def test_a_view_of_replaced_data_is_refused() -> None:
+    y = minidl.ones(3, 4, requires_grad=True) * 1
+    part = y[0]
+    y.data = minidl.zeros(3, 4)
+    with pytest.raises(RuntimeError, match="mul_: this was a view of a tensor whose data has been replaced"):
+        part.mul_(2)
+    y[1].add_(1)
+    y.sum().backward()
+
+
 def test_a_view_keeps_no_graph_alive_that_only_its_detached_self_names() -> None:
     import weakref
 

@@ -58,7 +58,7 @@ def silu(x: Array) -> Array:
 def gelu(x: Array, approximate: str = "none") -> Array:
     if approximate == "tanh":
         return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
-    return x * (1 + erf(x / math.sqrt(2))) / 2
+    return (x * (1 + erf(x / math.sqrt(2))) / 2).astype(x.dtype, copy=False)
 
 
 # Derivatives of activations, in one step: g times the slope, from the result y or the argument x.
@@ -164,11 +164,13 @@ def cumsum(x: Array, axis: int) -> Array:
 
 # ------------------------------------------------------------------------------------------ matrix products
 
-matmul = np.matmul
+def matmul(a: Array, b: Array) -> Array:
+    y = np.matmul(a, b)
+    return y if y.dtype == a.dtype else y.astype(a.dtype)  # bfloat16 is summed in float32
 
 
 def linear(x: Array, w: Array, b: Array | None) -> Array:
-    y = x @ w.T
+    y = matmul(x, w.T)
     return y if b is None else y + b
 
 
@@ -176,7 +178,8 @@ def linear_gradient(g: Array, x: Array, w: Array, needed: tuple[bool, bool, bool
     """linear's gradients for x, w and b, those that are needed."""
     n = math.prod(x.shape[:-1])
     rows, inputs = g.reshape(n, g.shape[-1]), x.reshape(n, x.shape[-1])
-    return g @ w if needed[0] else None, rows.T @ inputs if needed[1] else None, rows.sum(0) if needed[2] else None
+    dx, dw = matmul(g, w) if needed[0] else None, matmul(rows.T, inputs) if needed[1] else None
+    return dx, dw, rows.sum(0) if needed[2] else None
 
 
 # ----------------------------------------------------------------------------------- convolution and pooling

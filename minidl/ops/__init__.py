@@ -6,6 +6,7 @@ the one input as X and of two as A and B, and the first line of the code says so
 
 from .activation import elu, gelu, hardtanh, leaky_relu, logsigmoid, relu, silu, softplus
 from .arithmetic import add, div, floor_divide, mul, pow, remainder, sub
+from .arrange import diag, repeat, roll, tril, triu
 from .attention import scaled_dot_product_attention
 from .compare import (
     bitwise_and,
@@ -55,7 +56,6 @@ from .elementwise import (
     where,
 )
 from .index import (
-    embedding,
     gather,
     getitem,
     index_put,
@@ -63,16 +63,15 @@ from .index import (
     masked_fill,
     masked_select,
     nonzero,
-    one_hot,
     pad,
     scatter_add,
-    sort,
     take_along_dim,
-    topk,
 )
 from .linalg import addmm, bmm, dot, linear, matmul, mm, mv, outer
+from .lookup import embedding, one_hot
 from .noise import dropout, dropout2d
 from .normalize import batch_norm, cosine_similarity, group_norm, layer_norm, normalize, rms_norm
+from .order import sort, topk
 from .pool import adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 from .recurrent import gru_step, lstm_step
 from .reduce import (
@@ -101,22 +100,17 @@ from .shape import (
     clone,
     contiguous,
     detach,
-    diag,
     expand,
     flatten,
     flip,
     narrow,
     permute,
-    repeat,
     reshape,
-    roll,
     split,
     squeeze,
     stack,
     t,
     transpose,
-    tril,
-    triu,
     unbind,
     unflatten,
     unsqueeze,

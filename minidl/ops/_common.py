@@ -98,7 +98,7 @@ def whole(value: Any, name: str, what: str) -> int:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError
         return operator.index(value)
-    except TypeError:
+    except (TypeError, ValueError):  # a tensor of several elements is a bad value
         raise TypeError(f"{name}: {what} must be an integer, got {_named(value)}") from None
 
 
@@ -126,6 +126,11 @@ def element(value: Any, dtype: Any, name: str, what: str) -> np.ndarray:
         if not math.isfinite(value) or not -most - 1 <= value <= most:
             raise ValueError(f"{name}: {what} {value} does not fit into {dtype.name}; use another dtype")
     return np.asarray(value).astype(dtype)  # uint8 has 253 for -3, as PyTorch's
+
+
+def renamed(error: Exception, old: str, new: str) -> Exception:
+    """The sentence of an operation that another one consists of, under the name that was called."""
+    return type(error)(str(error).replace(old, new, 1))
 
 
 def _named(value: Any) -> str:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import tape
 from .._dtypes import int64
 from ..kernels import kernel
 from ..tape import record, view, wrap
-from ._common import broadcast, constant, dim_of, flag, integers, sequence, sizes_of, tensor_of, whole
+from ._common import broadcast, constant, dim_of, integers, renamed, sequence, sizes_of, tensor_of
 from .elementwise import where
 from .shape import _pad, broadcast_to, reshape
 
@@ -26,11 +25,15 @@ class ValuesAndIndices(NamedTuple):
     indices: Tensor
 
 
-def _index_of(index: Any, name: str) -> tuple[Any, bool]:
-    """A NumPy index from one that may hold tensors, and whether it is basic (gives a view)."""
+def _index_of(index: Any, name: str) -> tuple[Any, bool, Any]:
+    """A NumPy index from one that may hold tensors, whether it is basic (gives a view), and what is left to index then.
+
+    Something is left where whole numbers or single bools stand beside arrays: as PyTorch, they are taken first, so that
+    they do not decide where the arrays' dimensions go: x[0, :, [1, 2]] is x[0][:, [1, 2]].
+    """
     parts = index if isinstance(index, tuple) else (index,)
     found: list[Any] = []
-    basic = True
+    arrays = single = False
     for part in parts:
         if hasattr(part, "array"):
             part = part.array
@@ -46,15 +49,40 @@ def _index_of(index: Any, name: str) -> tuple[Any, bool]:
                 part = part.astype(int64)
             if part.dtype.kind not in "iub":
                 raise TypeError(f"{name}: index arrays hold integers or bools, got {part.dtype.name}")
-            basic = False
-        elif isinstance(part, (bool, np.bool_)):
-            basic = False
-        elif isinstance(part, slice) and part.step is not None and part.step <= 0:
-            raise ValueError(f"{name}: the step of a slice must be positive, got {part.step}; use flip to reverse")
-        elif part is not None and part is not Ellipsis and not isinstance(part, (int, np.integer, slice)):
+            if part.ndim:
+                arrays = True
+            else:
+                part, single = part.item(), True
+        elif isinstance(part, (int, np.integer, np.bool_)):
+            single = True
+        elif isinstance(part, slice):
+            if part.step is not None and part.step <= 0:
+                raise ValueError(f"{name}: the step of a slice must be positive, got {part.step}; use flip to reverse")
+        elif part is not None and part is not Ellipsis:
             raise TypeError(f"{name}: cannot index with {type(part).__name__}")
         found.append(part)
-    return tuple(found), basic
+    if single and (arrays or any(isinstance(part, (bool, np.bool_)) for part in found)):
+        first, rest = _numbers_first(found)
+        return first, True, rest
+    return tuple(found), not arrays, None
+
+
+def _numbers_first(parts: list[Any]) -> tuple[tuple[Any, ...], Any]:
+    """An index in two steps: slices, None and whole numbers, then arrays and masks; a bool is a mask of one element."""
+    first: list[Any] = []
+    second: list[Any] = []
+    for part in parts:
+        if isinstance(part, (bool, np.bool_)):
+            first.append(None)
+            second.append(np.array([part]))
+        elif isinstance(part, np.ndarray):
+            first += [slice(None)] * (part.ndim if part.dtype.kind == "b" else 1)
+            second.append(part)
+        else:
+            first.append(part)
+            if not isinstance(part, (int, np.integer)):
+                second.append(part if part is Ellipsis else slice(None))
+    return tuple(first), tuple(second)
 
 
 def getitem(input: Tensor, index: Any) -> Tensor:
@@ -66,7 +94,7 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     that is taken twice gets both gradients.
     """
     x = tensor_of(input, "getitem")
-    at, basic = _index_of(index, "index")
+    at, basic, rest = _index_of(index, "index")
     try:
         Y = x.array[at]
     except IndexError as error:
@@ -75,7 +103,8 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     if basic:
         if Y.__class__ is not np.ndarray:
             Y = x.array[at + (Ellipsis,)]  # one element, as a 0-d view
-        return view(Y, x, lambda G: _place(G, at, shape, True))
+        y = view(Y, x, lambda G: _place(G, at, shape, True))
+        return y if rest is None else getitem(y, rest)
     if x.node is not None:
         at = _own(at)
     return record(Y, x, lambda G: _place(G, at, shape, False))
@@ -105,21 +134,47 @@ def index_put(input: Tensor, index: Any, value: Any) -> Tensor:
     X with VALUE at index: what `x[index] = value` records.
     """
     x = tensor_of(input, "index_put")
-    at, _ = _index_of(index, "index assignment")
+    at, _, rest = _index_of(index, "index assignment")
     if not hasattr(value, "array"):
         value = constant(np.asarray(value, x.array.dtype))
+    if rest is not None:
+        return index_put(x, at, index_put(getitem(x, at), rest, value))
     Y = x.array.copy()
-    try:
-        Y[at] = value.array
-    except IndexError as error:
-        raise IndexError(f"index assignment: shape {x.array.shape}: {error}") from None
-    except ValueError:
-        raise ValueError(
-            f"index assignment: a value of shape {value.shape} does not fit the {Y[at].shape} that the index names"
-        ) from None
+    value = put(Y, at, value)
     if x.node is not None or value.node is not None:
         at = _own(at)
     return record(Y, x, lambda G: index_put(G, at, 0.0), value, lambda G: getitem(G, at))
+
+
+def put(array: np.ndarray, at: Any, value: Tensor) -> Tensor:
+    """Write the value to a place in the array; gives it without sizes of 1 in front that were too many."""
+    try:
+        array[at] = value.array
+        return value
+    except IndexError as error:
+        raise IndexError(f"index assignment: shape {array.shape}: {error}") from None
+    except (ValueError, TypeError):
+        place, shape = array[at].shape, value.array.shape
+        extra = max(len(shape) - len(place), 0)
+        if not extra or shape[:extra] != (1,) * extra:
+            raise misfit(shape, place) from None
+        return put(array, at, reshape(value, shape[extra:]))
+
+
+def misfit(value: tuple[int, ...], place: tuple[int, ...]) -> Exception:
+    return ValueError(f"index assignment: a value of shape {value} does not fit the {place} that the index names")
+
+
+def check_dtype(x: Tensor, at: Any, value: Tensor) -> None:
+    """Through an index array the value's dtype must be the tensor's; one element for a mask may have any."""
+    if value.array.dtype != x.array.dtype:
+        arrays = [part for part in at if isinstance(part, np.ndarray)]
+        mask = len(arrays) == 1 and arrays[0].dtype.kind == "b"
+        if not (mask and value.array.size == 1):
+            raise TypeError(
+                f"index assignment: through index arrays a value of {value.array.dtype.name} does not go into a tensor of "
+                f"{x.array.dtype.name}; convert it with .to(dtype)"
+            )
 
 
 def _gathered(name: str, x: Tensor, dim: int, index: Any) -> tuple[Tensor, int, Tensor]:
@@ -211,6 +266,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
         n = x.array.shape[dim_of(dim, x.array.ndim, "take_along_dim")] if x.array.ndim else 1
         indices = constant(np.where(indices.array < 0, indices.array + n, indices.array))
     if dim is None:
+        _check_range("take_along_dim", indices.array, x.array.size, 0)
         return gather(reshape(x, -1), 0, reshape(indices, -1))
     axis = dim_of(dim, x.array.ndim, "take_along_dim")
     if x.array.ndim != indices.array.ndim:
@@ -223,7 +279,10 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     both[axis] = x.array.shape[axis]
     x = broadcast_to(x, both)
     both[axis] = n
-    return gather(x, axis, broadcast_to(indices, both))
+    try:
+        return gather(x, axis, broadcast_to(indices, both))
+    except IndexError as error:
+        raise renamed(error, "gather", "take_along_dim") from None
 
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
@@ -267,7 +326,10 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         raise TypeError(f"masked_fill: mask must be bool, got {mask.array.dtype.name}")
     if hasattr(value, "array") and value.array.ndim:
         raise ValueError(f"masked_fill: value must be a number or 0-d tensor, got shape {value.array.shape}")
-    return where(mask, _of_dtype(value, x), x)
+    try:
+        return where(mask, _of_dtype(value, x), x)
+    except (TypeError, ValueError) as error:
+        raise renamed(error, "where", "masked_fill") from None
 
 
 def _of_dtype(value: Any, x: Tensor) -> Any:
@@ -291,131 +353,6 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     if as_tuple:
         return tuple(wrap(i) for i in np.nonzero(np.atleast_1d(x.array)))
     return wrap(np.argwhere(x.array).astype(int64))
-
-
-def embedding(
-    input: Tensor,
-    weight: Tensor,
-    padding_idx: int | None = None,
-    max_norm: float | None = None,
-    norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> Tensor:
-    """Y[...,j] = WEIGHT[X[...],j]
-
-    ∂L/∂WEIGHT[i,j] = Σ[...] G[...,j] * [X[...] == i and i != padding_idx]
-
-    x: indices (int64) of any shape; weight: (V, D); Y: (*x.shape, D). The row padding_idx gets no gradient.
-    max_norm: rows of weight that x names and whose norm (of order norm_type) exceeds it are shortened to it first, in
-    place. scale_grad_by_freq: each row's gradient is divided by how often x names it. sparse: there are no sparse gradients.
-    """
-    if sparse:
-        raise ValueError("embedding: there are no sparse gradients here; use sparse=False")
-    x, weight = integers(input, "embedding", "x"), tensor_of(weight, "embedding")
-    if weight.array.ndim != 2:
-        raise ValueError(f"embedding: weight must have 2 dimensions (V, D), got shape {weight.array.shape}")
-    V = weight.array.shape[0]
-    if padding_idx is not None:
-        if not -V <= padding_idx < V:
-            raise ValueError(f"embedding: padding_idx {padding_idx} is out of range for {V} rows")
-        padding_idx %= V
-    if max_norm is not None:
-        _check_range("embedding", x.array, V, 0)
-        _shorten_rows(weight, np.unique(x.array), max_norm, norm_type)
-    try:
-        Y = kernel(weight).take_rows(weight.array, x.array)
-    except ValueError:
-        _check_range("embedding", x.array, V, 0)
-        raise
-    if not scale_grad_by_freq:
-        return record(Y, weight, lambda G: _add_rows(G, x, V, padding_idx))
-    share = (1 / np.maximum(np.bincount(x.array.reshape(-1), minlength=V), 1))[x.array].astype(weight.array.dtype) if x.array.size else 1.0
-    scale = constant(np.asarray(share, weight.array.dtype)[..., None])
-    return record(Y, weight, lambda G: _add_rows(G * scale, x, V, padding_idx))
-
-
-def _shorten_rows(weight: Tensor, rows: np.ndarray, max_norm: float, norm_type: float) -> None:
-    """Scale those of the rows that are longer than max_norm down to it, in place and unrecorded."""
-    lengths = np.linalg.norm(weight.array[rows], norm_type, axis=1)
-    long = lengths > max_norm
-    if long.any():
-        recording = tape.set_recording(False)
-        try:
-            scale = (max_norm / (lengths[long] + 1e-7)).astype(weight.array.dtype)
-            weight[rows[long]] = constant(weight.array[rows[long]] * scale[:, None])
-        finally:
-            tape.set_recording(recording)
-
-
-def _add_rows(g: Tensor, x: Tensor, rows: int, padding_idx: int | None) -> Tensor:
-    """The derivative of embedding: each row of g is added to the row that x names."""
-    Y = kernel(g).add_rows((rows, g.array.shape[-1]), x.array, g.array)
-    if padding_idx is not None:
-        Y[padding_idx] = 0
-
-    def derivative(G: Tensor) -> Tensor:
-        y = embedding(x, G)
-        return y if padding_idx is None else where(reshape(x == padding_idx, (*x.shape, 1)), 0.0, y)
-
-    return record(Y, g, derivative)
-
-
-def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
-    """Y[...,c] = 1 if X[...] == c else 0
-
-    int64 of shape (*x.shape, num_classes); -1: as many classes as the largest value needs.
-    """
-    x = integers(input, "one_hot", "x")
-    if x.array.size == 0 and num_classes <= 0:
-        raise ValueError("one_hot: give num_classes where the tensor is empty")
-    if x.array.size and x.array.min() < 0:
-        raise ValueError(f"one_hot: classes must be 0 or more, got {x.array.min()}")
-    top = int(x.array.max()) + 1 if x.array.size else 0
-    if num_classes == -1:
-        num_classes = top
-    if top > num_classes:
-        raise ValueError(f"one_hot: class {top - 1} does not fit in {num_classes} classes")
-    return wrap((x.array[..., None] == np.arange(num_classes)).astype(int64))
-
-
-def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
-    """Y[...,i] = X[...,INDICES[...,i]]
-
-    (values, indices) along dim in rising (descending: falling) order; NaN counts as largest. Always stable.
-    """
-    x = tensor_of(input, "sort")
-    flag(descending, "sort", "descending"), flag(stable, "sort", "stable")
-    axis = dim_of(dim, x.array.ndim, "sort")
-    if x.array.ndim == 0:
-        return ValuesAndIndices(x.clone(), constant(np.zeros((), int64)))
-    if descending:
-        # Stable in falling order: sort the reversed array upwards, then reverse.
-        n = x.array.shape[axis]
-        order = n - 1 - np.flip(np.argsort(np.flip(x.array, axis), axis=axis, kind="stable"), axis)
-    else:
-        order = np.argsort(x.array, axis=axis, kind="stable")
-    index = wrap(np.ascontiguousarray(order, dtype=int64))
-    return ValuesAndIndices(gather(x, axis, index), index)
-
-
-def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
-    """Y[...,i] = X[...,INDICES[...,i]]
-
-    (values, indices) of the k largest (or smallest) elements along dim, in order.
-    """
-    x = tensor_of(input, "topk")
-    axis, k = dim_of(dim, x.array.ndim, "topk"), whole(k, "topk", "k")
-    flag(largest, "topk", "largest"), flag(sorted, "topk", "sorted")
-    if x.array.dtype.kind == "b":
-        raise TypeError("topk: does not work on bool tensors, which have no order; convert with .int()")
-    n = x.array.shape[axis] if x.array.ndim else 1
-    if not 0 <= k <= n:
-        raise ValueError(f"topk: k must lie in 0 to {n}, the size of dimension {axis}; got {k}")
-    values, index = sort(x, axis, largest)
-    if x.array.ndim == 0:
-        return ValuesAndIndices(values, index)
-    return ValuesAndIndices(values.narrow(axis, 0, k), index.narrow(axis, 0, k))
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:

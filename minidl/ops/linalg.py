@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..kernels import kernel
 from ..tape import record, record_fused
-from ._common import Number, broadcast, operands, tensor_of
+from ._common import Number, broadcast, operands, renamed, tensor_of
 from .arithmetic import add, mul
 from .shape import reshape, unsqueeze
 
@@ -122,12 +122,20 @@ def _of_ndim(name: str, x: Tensor, ndim: int) -> Tensor:
     return x
 
 
+def _product(name: str, a: Tensor, b: Tensor) -> Tensor:
+    """matmul, whose sentences speak of the operation that was called."""
+    try:
+        return matmul(a, b)
+    except (TypeError, ValueError) as error:
+        raise renamed(error, "matmul", name) from None
+
+
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """Y[i,k] = Σ[j] A[i,j] * B[j,k]
 
     matmul of two matrices.
     """
-    return matmul(_of_ndim("mm", input, 2), _of_ndim("mm", mat2, 2))
+    return _product("mm", _of_ndim("mm", input, 2), _of_ndim("mm", mat2, 2))
 
 
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
@@ -138,7 +146,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     a, b = _of_ndim("bmm", input, 3), _of_ndim("bmm", mat2, 3)
     if a.array.shape[0] != b.array.shape[0]:
         raise ValueError(f"bmm: batches of {a.array.shape[0]} and {b.array.shape[0]} matrices differ")
-    return matmul(a, b)
+    return _product("bmm", a, b)
 
 
 def mv(input: Tensor, vec: Tensor) -> Tensor:
@@ -146,7 +154,7 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
 
     matmul of a matrix and a vector.
     """
-    return matmul(_of_ndim("mv", input, 2), _of_ndim("mv", vec, 1))
+    return _product("mv", _of_ndim("mv", input, 2), _of_ndim("mv", vec, 1))
 
 
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
@@ -154,7 +162,7 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
 
     matmul of two vectors of one length.
     """
-    return matmul(_of_ndim("dot", input, 1), _of_ndim("dot", tensor, 1))
+    return _product("dot", _of_ndim("dot", input, 1), _of_ndim("dot", tensor, 1))
 
 
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
@@ -171,7 +179,7 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha:
 
     x broadcasts to the product's shape; beta = 0 ignores it (also its NaN).
     """
-    product = mm(mat1, mat2)
+    product = _product("addmm", _of_ndim("addmm", mat1, 2), _of_ndim("addmm", mat2, 2))
     if tensor_of(input, "addmm").array.dtype != product.array.dtype:
         raise TypeError(
             f"addmm: input is {input.array.dtype.name}, the matrices {product.array.dtype.name}; convert with .to(dtype)"

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import tape
 from .._dtypes import int64
 from ..kernels import kernel
 from ..tape import record, record_result, wrap
-from ._common import Dims, Number, cast, constant, dim_of, dims_of, flag, floating, number, real, tensor_of
+from ._common import Dims, Number, broadcast, cast, constant, dim_of, dims_of, flag, floating, number, real, tensor_of
 from .arithmetic import pow
 from .elementwise import abs, maximum, minimum, where
 from .index import ValuesAndIndices, gather
@@ -158,13 +159,16 @@ def _max_or_min(name: str, of_all: Any, arg: Any, of_two: Any, x: Tensor, dim: A
     if dim is None:
         if keepdim is not False:
             raise TypeError(f"{name}: keepdim needs a dim; without one there is a single number")
+        _not_empty(name, x, tuple(range(x.array.ndim)))
         return of_all(x)
-    if isinstance(dim, type(x)) or isinstance(x, type(dim)):
+    if isinstance(dim, tape._TensorClass):
         if keepdim is not False:
             raise TypeError(f"{name}: of two tensors the elementwise {name} is taken, which has no keepdim")
+        broadcast(name, x.array.shape, dim.array.shape)
         return of_two(x, dim)
     flag(keepdim, name, "keepdim")
     axis = dim_of(dim, x.array.ndim, name)
+    _not_empty(name, x, (axis,) if x.array.ndim else ())
     if x.array.ndim == 0:
         return ValuesAndIndices(x.clone(), constant(np.zeros((), int64)))
     index = arg(x.to(np.uint8) if x.array.dtype.kind == "b" else x, axis, keepdim=True)
@@ -338,6 +342,7 @@ def norm(
     if isinstance(p, str) and p != "fro":
         raise ValueError(f"norm: p must be a number or 'fro', got {p!r}; the nuclear norm is not supported")
     p = 2 if p is None or isinstance(p, str) else number(p, "norm", "p")
+    axes = dims_of(dim, x.array.ndim, "norm", keepdim)
     if p == math.inf:
         return amax(abs(x), dim, keepdim)
     if p == -math.inf:
@@ -347,7 +352,6 @@ def norm(
         return record(count.array, x, lambda G: constant(np.zeros_like(x.array)))
     if p == 1:
         return sum(abs(x), dim, keepdim)
-    axes = dims_of(dim, x.array.ndim, "norm", keepdim)
     shape = x.array.shape
 
     def derivative(G: Tensor, Y: Tensor) -> Tensor:
