@@ -41,8 +41,8 @@ LEVELS = {"baseline": ["-march=x86-64"], "avx2": ["-march=x86-64", *AVX2],
 
 
 # The CUDA kernels behind the emulator (csrc/emulator/), as plain libraries: one whose accesses to memory are all seen,
-# and one that is fast. Vectors would make one access of several; -g1 gives faults their lines. The emulator puts its own
-# functions behind a sanitizer's instrumentation, so it can have no other.
+# and one that is fast. Vectors would make one access of several; -g1 gives faults their lines. The emulator puts
+# its own functions behind a sanitizer's instrumentation, so it can have no other.
 NO_OTHER = "-fno-sanitize=all"
 EMULATOR = ["-std=c++20", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-Wall", NO_OTHER]
 EMULATED = {"checked": ["-fno-tree-vectorize", "-fsanitize=thread", "-fsanitize=bounds", "-DMINIDL_CHECKED"],

@@ -45,18 +45,15 @@ def there(path: str) -> bool:
 
 PEERS = paths(api.NAMES)
 ALL = [*PEERS, *paths(api.OWN)]
-READY = [path for path in ALL if path not in api.NAMES_NOT_YET]
 
 
-@pytest.mark.parametrize("path", READY)
+@pytest.mark.parametrize("path", ALL)
 def test_the_name_is_there(path: str) -> None:
     assert there(path), f"minidl.{path} does not exist"
 
 
 @pytest.mark.parametrize("name", [*api.ATTRIBUTES.split(), *api.OPERATORS.split()])
 def test_tensors_have_it(name: str) -> None:
-    if name in api.METHODS_NOT_YET:
-        pytest.skip(f"Tensor.{name} is not written yet")
     assert hasattr(minidl.Tensor, name) or hasattr(minidl.ones(1), name), f"Tensor has no {name}"
 
 
@@ -74,14 +71,6 @@ def test_no_name_is_listed_twice() -> None:
         assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
 
 
-def test_nothing_is_awaited_that_is_there() -> None:
-    arrived = [path for path in api.NAMES_NOT_YET if there(path)]
-    arrived += [name for name in api.METHODS_NOT_YET if hasattr(minidl.Tensor, name)]
-    arrived += [path for path in api.DOCSTRINGS_NOT_YET if documented(look_up(minidl, path))]
-    assert not arrived, f"these are there now, take them out of the lists in api_names.py: {' '.join(arrived)}"
-    assert {*api.NAMES_NOT_YET, *api.DOCSTRINGS_NOT_YET, *api.SIGNATURES_NOT_YET} <= set(ALL)
-
-
 # ---------------------------------------------------------------------------------------------- documentation
 
 
@@ -91,11 +80,9 @@ def documented(thing: Any) -> str:
     return text or ""
 
 
-@pytest.mark.parametrize("path", READY)
+@pytest.mark.parametrize("path", ALL)
 def test_it_is_documented(path: str) -> None:
     """By a formula that can be read, or by a sentence."""
-    if path in api.DOCSTRINGS_NOT_YET:
-        pytest.skip(f"{path} has no docstring yet")
     thing = look_up(minidl, path)
     text = documented(thing).strip()
     assert text, f"minidl.{path} has no docstring"
@@ -127,7 +114,7 @@ def typed(function: Any) -> list[str]:
     return missing + (["return"] if "return" not in function.__annotations__ else [])
 
 
-@pytest.mark.parametrize("path", READY)
+@pytest.mark.parametrize("path", ALL)
 def test_it_is_typed(path: str) -> None:
     for name, function in callables(look_up(minidl, path)):
         assert not typed(function), f"{name}: no type for {', '.join(typed(function))}"
@@ -156,8 +143,6 @@ FUNCTIONS = sorted({name for where in ("", "linalg", "nn.functional") for name i
 @pytest.mark.peers
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_it_is_a_method_where_pytorch_has_one(torch: Any, name: str) -> None:
-    if name in api.METHODS_NOT_YET:
-        pytest.skip(f"Tensor.{name} is not written yet")
     if hasattr(torch.Tensor, name) and name not in NO_METHOD:
         assert hasattr(minidl.Tensor, name), f"Tensor has no method {name}"
 
@@ -205,10 +190,8 @@ DEVIATIONS: dict[str, tuple[list[str], str]] = {
     "topk": (["dim=-1, not None"], "None is the last dimension there"),
     "reshape": (["shape=None, not required"], "sizes may be given one by one"),
     "broadcast_to": (["lacks shape"], "PyTorch's code calls it size, its docstring shape"),
-    "softmax": (["dim=-1, not required"], "the last dimension is where the classes stand"),
-    "log_softmax": (["dim=-1, not required"], "the last dimension is where the classes stand"),
-    "nn.functional.softmax": (["dim=-1, not None", "order: input, dim, dtype"], "None is deprecated in PyTorch"),
-    "nn.functional.log_softmax": (["dim=-1, not None", "order: input, dim, dtype"], "as softmax"),
+    "softmax": (["dim=None, not required"], "asked for in a sentence"),
+    "log_softmax": (["dim=None, not required"], "asked for in a sentence"),
     "permute": (["dims=None, not required"], "dimensions may be given one by one"),
     "flip": (["dims=None, not required"], "dimensions may be given one by one"),
     "squeeze": (["dim=None, not required"], "without it all dimensions of size 1 go"),
@@ -242,8 +225,6 @@ DEVIATIONS: dict[str, tuple[list[str], str]] = {
         "one derivative, one check",
     ),
     "nn.Parameter": (["data=required, not None"], "a parameter without values is of no use"),
-    "softmax": (["dim=None, not required"], "asked for in a sentence"),
-    "log_softmax": (["dim=None, not required"], "asked for in a sentence"),
     "relu": (["has inplace"], "the same function as nn.functional.relu"),
     "nn.Hardtanh": (["lacks min_value", "lacks max_value"], "deprecated in PyTorch: min_val, max_val"),
     "nn.functional.one_hot": (["lacks tensor", "order: num_classes"], "PyTorch's code calls it input"),
@@ -265,7 +246,7 @@ def own_arguments(path: str) -> list[Any]:
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("path", [path for path in PEERS if path in READY and path != "Tensor"])
+@pytest.mark.parametrize("path", [path for path in PEERS if path != "Tensor"])
 def test_it_is_called_as_pytorchs(torch: Any, path: str) -> None:
     """The same arguments in the same places, with the same defaults, or a reason."""
     from signatures import differences, of_torch
@@ -283,9 +264,6 @@ def test_it_is_called_as_pytorchs(torch: Any, path: str) -> None:
     ]
     allowed, reason = DEVIATIONS.get(path, ([], ""))
     new, gone = sorted(set(found) - set(allowed)), sorted(set(allowed) - set(found))
-    if path in api.SIGNATURES_NOT_YET:
-        assert new or gone, f"{path} is called as PyTorch's now: take it out of SIGNATURES_NOT_YET in api_names.py"
-        pytest.skip(f"{path} is not called as PyTorch's yet: {'; '.join(new)}")
     assert not new, f"{path} differs from PyTorch's: {'; '.join(new)}"
     assert not gone, f"{path} does not differ any more, take it out of DEVIATIONS: {'; '.join(gone)} ({reason})"
 
