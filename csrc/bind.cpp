@@ -30,6 +30,7 @@ Verbs softmax_verbs();
 Verbs conv_rung_verbs();
 Verbs rung_verbs();
 void bind_limits(py::module_& m);   // the machine's own speed, for the benchmarks: no verbs of tensors
+void bind_blocks(py::module_& m);   // what the blocks of large results hold
 
 namespace {
 
@@ -136,5 +137,6 @@ PYBIND11_MODULE(_native, m) {
         set_num_threads(count);
     }, py::arg("count"));
     bind_limits(m);
+    bind_blocks(m);
     py::module_::import("atexit").attr("register")(py::cpp_function(stop_threads));
 }

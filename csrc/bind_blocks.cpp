@@ -8,7 +8,11 @@
 #include <mutex>
 #include <vector>
 
+#include <pybind11/pybind11.h>
+
 #include "bind.h"
+
+namespace py = pybind11;
 
 namespace minidl {
 namespace {
@@ -30,7 +34,7 @@ struct Header { int size_class; };   // stands ALIGNMENT bytes before the data
 struct Lists {
     std::mutex lock;
     std::vector<void*> idle[CLASSES];
-    size_t idle_bytes = 0;
+    size_t idle_bytes = 0, used_bytes = 0, peak_bytes = 0, fresh = 0;   // fresh: blocks that came from the system
 };
 Lists& lists = *new Lists;   // never destroyed: arrays are freed until the very end of the process
 
@@ -45,7 +49,14 @@ void* take(void*, size_t bytes) {
             lists.idle_bytes -= size_of_class(c);
         }
     }
-    if (!block && posix_memalign(&block, ALIGNMENT, size_of_class(c))) return nullptr;
+    const bool fresh = !block;
+    if (fresh && posix_memalign(&block, ALIGNMENT, size_of_class(c))) return nullptr;
+    {
+        const std::lock_guard<std::mutex> guard(lists.lock);
+        lists.fresh += fresh;
+        lists.used_bytes += size_of_class(c);
+        if (lists.used_bytes > lists.peak_bytes) lists.peak_bytes = lists.used_bytes;
+    }
     static_cast<Header*>(block)->size_class = c;
     return static_cast<char*>(block) + ALIGNMENT;
 }
@@ -56,6 +67,7 @@ void give(void*, void* data, size_t) {
     const int c = static_cast<Header*>(block)->size_class;
     {
         const std::lock_guard<std::mutex> guard(lists.lock);
+        lists.used_bytes -= size_of_class(c);
         if (lists.idle_bytes + size_of_class(c) <= KEPT) {
             lists.idle[c].push_back(block);
             lists.idle_bytes += size_of_class(c);
@@ -98,7 +110,27 @@ struct Handled {
     }
 };
 
+py::dict memory_stats() {
+    const std::lock_guard<std::mutex> guard(lists.lock);
+    py::dict stats;
+    stats["allocated"] = lists.used_bytes;
+    stats["peak"] = lists.peak_bytes;
+    stats["idle"] = lists.idle_bytes;
+    stats["fresh"] = lists.fresh;
+    return stats;
+}
+void reset_peak_memory_stats() {
+    const std::lock_guard<std::mutex> guard(lists.lock);
+    lists.peak_bytes = lists.used_bytes;
+    lists.fresh = 0;
+}
+
 }  // namespace
+
+void bind_blocks(py::module_& m) {
+    m.def("memory_stats", memory_stats);
+    m.def("reset_peak_memory_stats", reset_peak_memory_stats);
+}
 
 PyArrayObject* new_array(int type, int ndim, const int64_t* shape) {
     static_assert(sizeof(npy_intp) == sizeof(int64_t));

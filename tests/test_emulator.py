@@ -23,13 +23,14 @@ pytestmark = pytest.mark.skipif(
     not emulator.available(), reason="the emulator is not built; type: python setup.py build_ext --inplace"
 )
 FAULTS = Path(__file__).parent / "faults.cu"
+CSRC = Path(__file__).resolve().parent.parent / "csrc"
 Run = Callable[..., tuple[np.ndarray, Counts]]
 
 
 def compiled(folder: Path, source: Path = FAULTS) -> emulation.Library:
     if shutil.which(os.environ.get("CXX", "c++").split()[0]) is None:
         pytest.skip("needs a C++ compiler")
-    return emulation.build(source, folder / "kernels.so")
+    return emulation.build(source, folder / "kernels.so", csrc=CSRC)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +148,7 @@ def test_a_kernel_in_another_thread_ends_too(library: emulation.Library) -> None
 
 def barriers(source: str) -> list[int]:
     """The lines of a kernel file with a __syncthreads()."""
-    text = (emulation.CSRC / source).read_text(encoding="utf-8")
+    text = (CSRC / source).read_text(encoding="utf-8")
     return [number for number, line in enumerate(text.splitlines(), 1) if "__syncthreads();" in line]
 
 
@@ -220,7 +221,7 @@ def test_the_portable_fibers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_compiler_error_is_told(tmp_path: Path) -> None:
     (tmp_path / "wrong.cu").write_text('#include "emulator/cuda.h"\n__global__ void wrong() { no_such_name(); }\n')
     with pytest.raises(RuntimeError, match="no_such_name"):
-        emulation.build(tmp_path / "wrong.cu", tmp_path / "wrong.so")
+        emulation.build(tmp_path / "wrong.cu", tmp_path / "wrong.so", csrc=CSRC)
 
 
 # ------------------------------------------------------------------------------------------------------ counts

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from native_checks import DTYPES, Array, check, layouts, numbers, resolution
 
+import minidl
 from minidl.kernels import native, reference
 
 if not native.available:
@@ -294,3 +295,23 @@ def test_other_instruction_sets(level: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files]
     run = subprocess.run(command, env={**os.environ, "MINIDL_ISA": level}, cwd=HERE, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-1000:]
+
+
+def test_a_step_takes_no_new_blocks() -> None:
+    """In its steady state every large result lies where one of the step before lay."""
+    from minidl import nn, optim
+    from minidl.kernels.memory import memory_stats, reset_peak_memory_stats
+
+    model = nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 64))
+    optimizer, x = optim.Adam(model.parameters()), minidl.randn(64, 256)
+    used = []
+    for _ in range(6):
+        reset_peak_memory_stats()
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+        used.append(memory_stats())
+    hidden = 64 * 512 * 4  # bytes of the hidden layer, which both passes need
+    assert [stats["fresh"] for stats in used[3:]] == [0, 0, 0]
+    assert used[-1]["peak"] == used[-2]["peak"] >= hidden
+    assert used[-1]["peak"] >= used[-1]["allocated"]

@@ -62,6 +62,7 @@ class Row:
     errors: dict[str, float] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     limit: float | None = None  # operations or bytes a second, measured in the same rounds
+    memory: dict[str, int] | None = None  # of minidl's results in one step: "peak" bytes, "fresh" blocks
 
 
 def environment(threads: int) -> tuple[dict[str, str], list[str]]:
@@ -204,6 +205,8 @@ class Referee:
             reason = answer.get("failed")
             if not reason:
                 row.errors[name] = answer["error"]
+                if name == "minidl":
+                    row.memory = answer["memory"]
                 if not answer["error"] <= workload.bound:
                     reason = f"wrong: error {answer['error']:.1e}, at most {workload.bound:.0e} is right"
             if reason:

@@ -108,7 +108,10 @@ def family_table(rows: Sequence[Row], peers: Sequence[str]) -> str:
     """A Markdown table: minidl's time, rate and share; each peer's ratio; how the goals stand."""
     shown = [peer for peer in peers if any(peer in row.timings or peer in row.refused for row in rows)]
     has_rate, has_share = any(rate(row) for row in rows), any(share(row) for row in rows)
+    has_memory = any(row.memory for row in rows)
     head = ["", "minidl", *(["rate"] if has_rate else []), *(["of the limit"] if has_share else []), *shown, "goals"]
+    if has_memory:
+        head.append("memory of results, at its peak; new blocks")
     lines = []
     for row in rows:
         own, against = row.timings.get("minidl"), ratios(row)
@@ -121,6 +124,8 @@ def family_table(rows: Sequence[Row], peers: Sequence[str]) -> str:
         for peer in shown:
             cells.append(f"{against[peer]:.2f}" if peer in against else "refused" if peer in row.refused else "")
         cells.append("; ".join(standing(row)))
+        if has_memory:
+            cells.append(f"{three_digits(row.memory['peak'] / 1e6)} MB; {row.memory['fresh']}" if row.memory else "")
         lines.append([row.workload.name, *cells])
     return table(head, lines)
 
@@ -171,6 +176,7 @@ def row_json(row: Row) -> dict[str, Any]:
         "workload": {key: value for key, value in row.workload.to_json().items() if key not in ("name", "family")},
         "seconds": {name: asdict(t) for name, t in row.timings.items()},
         "errors": row.errors,
+        "memory": row.memory,
         "refused": row.refused,
         "limit": row.limit,
         "share": share(row),

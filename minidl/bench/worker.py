@@ -3,7 +3,7 @@
 Takes commands as lines of JSON on standard input, and answers each with one line on standard output:
 
     {"do": "offers", "kind": KIND}                         {"offers": whether the library does such work}
-    {"do": "prepare", "workload": {...}, "exact": FILE}    {"error": largest error} or {"missing": true}
+    {"do": "prepare", "workload": {...}, "exact": FILE}    {"error": largest, "memory": of a step} or {"missing": true}
     {"do": "exact", "workload": {...}, "exact": FILE}      {}; the results are in the file
     {"do": "time", "seconds": s}                           {"seconds": of one call, "calls": n, "work": of a call}
     {"do": "limits", "seconds": s}                         what `minidl.kernels.limits.measure` gives
@@ -75,7 +75,8 @@ class Worker:
             self.call_seconds = 0.0  # the first call says little about a short one
         gc.collect()
         gc.freeze()
-        return {"error": error}
+        memory = self.library.memory(self.run) if workload.family == "steps" and self.run else None
+        return {"error": error, "memory": memory}
 
     def time(self, seconds: float) -> dict[str, Any]:
         assert self.run is not None

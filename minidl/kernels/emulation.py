@@ -276,17 +276,20 @@ def _where(fault: _Fault, memory: Sequence[Memory]) -> str:
     return f"{of} ({array.name} holds {array.bytes // array.itemsize})"
 
 
-def build(source: Path, target: Path, checked: bool = True) -> Library:
+def build(source: Path, target: Path, checked: bool = True, csrc: Path = CSRC) -> Library:
     """Compile your own kernels for the emulator: a .cu file that includes csrc/emulator/cuda.h and names its
-    kernels in KERNEL(...) or PLAIN_KERNEL(...). RuntimeError with the compiler's words where that fails."""
+    kernels in KERNEL(...) or PLAIN_KERNEL(...).
+
+    csrc: that folder of a checkout of minidl, by default the one that this module lies beside; an installed package has
+    none. RuntimeError with the compiler's words where that fails."""
     compiler = shlex.split(os.environ.get("CXX", "c++"))
-    runtime = [str(path) for path in sorted((CSRC / "emulator").glob("*.cpp")) if path.stem != "kernels"]
-    if not CSRC.is_dir():
-        raise RuntimeError(f"emulator: {CSRC} is not there; own kernels are compiled in a checkout of minidl")
+    runtime = [str(path) for path in sorted((csrc / "emulator").glob("*.cpp")) if path.stem != "kernels"]
+    if not csrc.is_dir():
+        raise RuntimeError(f"emulator: {csrc} is not there; give csrc, that folder of a checkout of minidl")
     kernels = target.with_suffix(".o")
     kind = CHECKED if checked else []
     for command in (
-        [*compiler, *RUNTIME, *kind, f"-I{CSRC}", "-x", "c++", "-c", str(source), "-o", str(kernels)],
+        [*compiler, *RUNTIME, *kind, f"-I{csrc}", "-x", "c++", "-c", str(source), "-o", str(kernels)],
         [*compiler, *RUNTIME, "-shared", *runtime, str(kernels), "-o", str(target), "-pthread"],
     ):
         run = subprocess.run(command, capture_output=True, text=True)

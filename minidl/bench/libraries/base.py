@@ -28,6 +28,11 @@ class Library:
         """Version, and what is known of the kernels in use."""
         raise NotImplementedError
 
+    def memory(self, run: Run) -> dict[str, int] | None:
+        """Of one call in the steady state: the most bytes that results held at once, and how many blocks of memory
+        were asked of the system; None where the library does not tell."""
+        return None
+
     def array(self, x: np.ndarray) -> Any:
         """A float32 or integer array of the library."""
         raise NotImplementedError

@@ -223,6 +223,14 @@ class Minidl(Tensors):
         chosen = info["chosen"] or "the NumPy reference, nothing is compiled"
         return {"version": self.lib.__version__, "kernels": f"{chosen}; {info['compiler'] or 'no compiler'}"}
 
+    def memory(self, run: Run) -> dict[str, int]:
+        from minidl.kernels import memory
+
+        memory.reset_peak_memory_stats()
+        run()
+        stats = memory.memory_stats()
+        return {"peak": stats["peak"], "fresh": stats["fresh"]}
+
     def matmul(self, a: Any, b: Any, form: str) -> Any:
         """The kernel itself, from arrays to an array, as NumPy's."""
         a, b = a.array, b.array
