@@ -37,8 +37,9 @@ def clip_grad_norm_(
                 "autograd.detect_anomaly()"
             )
         factor = ops.clamp(max_norm / (total + 1e-6), max=1.0)
-        for g in gradients:
-            g.mul_(factor.to(g.dtype))
+        if factor.item() != 1:  # NaN is not, and spreads
+            for g in gradients:
+                g.mul_(factor.to(g.dtype))
     return total
 
 
