@@ -56,8 +56,9 @@ ALWAYS_INLINE void along(int64_t n, bool large, Y* __restrict y, const F& f, con
         };
         if constexpr (long_one && shortens<Name>)
             while (i + BLOCK <= n) {
-                const auto later = [](auto x, auto y) { return from_bits<decltype(x)>(bits(x) > bits(y) ? bits(x) : bits(y)); };   // of two positive
-                vector<T> largest{};                                                                                                // numbers, NaN last
+                // Of positive numbers the one with the larger bits is larger, and a NaN is the largest.
+                const auto later = [](auto x, auto y) { return from_bits<decltype(x)>(bits(x) > bits(y) ? bits(x) : bits(y)); };
+                vector<T> largest{};
                 for (int64_t j = i; j < i + BLOCK; j += L) largest = later(largest, magnitude(load(last_of(a...) + j)));
                 if (across<T>(largest, later) <= SMALL) vectors(i + BLOCK, brief);
                 else vectors(i + BLOCK, f);

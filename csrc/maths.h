@@ -114,12 +114,10 @@ constexpr bool SCALES = false;
 #endif
 template <class V> ALWAYS_INLINE V clip_exp(V x, number<V> low) { return clip(x, low, Format<number<V>>::exp_high); }
 
-// exp(x + small)
-template <class V> ALWAYS_INLINE V exp_of_sum(V x, V small) {
-    const Reduced<V> a = reduce_exp(clip_exp(x, Format<number<V>>::exp_low), small);
+template <class V> ALWAYS_INLINE V exp(V x) {
+    const Reduced<V> a = reduce_exp(clip_exp(x, Format<number<V>>::exp_low), V{});
     return times_power(1 + (a.r + (a.r * a.r * rest_of_exp(a.r) + a.low)), a);
 }
-template <class V> ALWAYS_INLINE V exp(V x) { return exp_of_sum(x, V{}); }
 
 // exp(x) where denormal results may as well be 0, and what exceeds exp(88) (double: exp(709)) infinity: the terms of a softmax
 template <class V> ALWAYS_INLINE V quick_exp(V x) {

@@ -56,7 +56,8 @@ def embedding(
         raise
     if not scale_grad_by_freq:
         return record(Y, weight, lambda G: _add_rows(G, x, V, padding_idx))
-    share = (1 / np.maximum(np.bincount(x.array.reshape(-1), minlength=V), 1))[x.array].astype(weight.array.dtype) if x.array.size else 1.0
+    times = np.maximum(np.bincount(x.array.reshape(-1), minlength=V), 1)
+    share = (1 / times)[x.array] if x.array.size else 1.0
     scale = constant(np.asarray(share, weight.array.dtype)[..., None])
     return record(Y, weight, lambda G: _add_rows(G * scale, x, V, padding_idx))
 
