@@ -8,7 +8,7 @@
 
 namespace elementwise {
 
-template <int OPERANDS> struct Walk {   // filled by walk() in minidl/kernels/cuda.py
+template <int OPERANDS> struct Walk {   // filled by walk() in minidl/kernels/cuda/
     long long count;                    // numbers in all
     int ndim, unused;
     long long shape[8], stride[OPERANDS][8];   // strides in elements; the last operand is contiguous: it is the result

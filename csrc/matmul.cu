@@ -8,7 +8,7 @@
 //     double_buffered  fetch tile k+1, compute on tile k, one barrier a tile             the fetch hides behind the arithmetic
 //     warp_tiled       the same, a warp's sums in a near-square                          a warp asks shared memory for fewer different words
 //
-// Launch lines, with grids and blocks, are in minidl/kernels/cuda.py; `minidl cuda-profile matmul` shows what each rung saves.
+// Launch lines, with grids and blocks, are in minidl/kernels/cuda/; `minidl cuda-profile matmul` shows what each rung saves.
 #include "emulator/cuda.h"
 
 namespace matmul {

@@ -6,7 +6,7 @@
 //     vectorized   before that a thread adds up 16 bytes at a time                        fewer instructions and blocks for the same bytes
 //     two_pass     blocks write their sums, a second launch adds them                     the same order, hence the same bits, every time
 //
-// blockIdx.x is the row i, blockIdx.y the block's place in it. Y holds zeros before the first four. Launch lines are in minidl/kernels/cuda.py.
+// blockIdx.x is the row i, blockIdx.y the block's place in it. Y holds zeros before the first four. Launch lines are in minidl/kernels/cuda/.
 #include "emulator/cuda.h"
 
 namespace reduce {

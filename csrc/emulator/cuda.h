@@ -16,7 +16,7 @@
     extern __shared__ __align__(16) unsigned char dynamic_shared_memory[]; \
     T* const name = reinterpret_cast<T*>(dynamic_shared_memory)
 
-// The instance of a kernel template that launch lines (minidl/kernels/cuda.py) call by this text: KERNEL(matmul::tiled<float, 32>). One that is no template
+// The instance of a kernel template that launch lines (minidl/kernels/cuda/) call by this text: KERNEL(matmul::tiled<float, 32>). One that is no template
 // is there anyway: PLAIN_KERNEL names it for the emulator.
 #define KERNEL(...) template __global__ decltype(__VA_ARGS__) __VA_ARGS__;
 #define PLAIN_KERNEL(name)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import struct
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +30,11 @@ from typing import Any
 
 import numpy as np
 
-from . import cuda, reference
+from . import reference
+from .cuda import elementwise
+from .cuda import matmul as products
+from .cuda import reduce as sums
+from .cuda.launch import check_launch
 from .emulation import Counts, Fault, KernelFault, Library, Memory
 from .ladders import Ladder
 
@@ -78,17 +83,27 @@ class Launch:
 
 
 class Device:
-    """Runs launch lines (cuda.py) on NumPy arrays. `launches` lists what ran.
+    """Runs launch lines (kernels/cuda/) on NumPy arrays. `launches` lists what ran.
 
     checked: find faults and count (else: as fast as the CPU can). seconds: processor time for one launch. kernels: a
     `Library` of your own.
     """
 
-    xp = np
-
     def __init__(self, checked: bool = True, seconds: float = 300.0, kernels: Library | None = None) -> None:
         self.checked, self.seconds, self.kernels = checked, seconds, kernels
-        self.launches: list[Launch] = []
+        self.launches: deque[Launch] = deque(maxlen=100_000)
+
+    def empty(self, shape: Sequence[int], dtype: Any) -> Array:
+        """A new array that holds anything."""
+        return np.empty(shape, dtype)
+
+    def zeros(self, shape: Sequence[int], dtype: Any) -> Array:
+        """A new array of zeros."""
+        return np.zeros(shape, dtype)
+
+    def adopt(self, result: Any) -> Any:
+        """NumPy's arrays are this device's."""
+        return result
 
     def launch(
         self,
@@ -100,8 +115,8 @@ class Device:
         fresh: bool = True,
         shared: int = 0,
     ) -> None:
-        """As `cuda.Device.launch`. KernelFault where the kernel does what it must not."""
-        cuda.check_launch(kernel, grid, block)
+        """As `cuda.launch.Device.launch`. KernelFault where the kernel does what it must not."""
+        check_launch(kernel, grid, block)
         kernels = self.kernels or library(self.checked)
         sizes = kernels.sizes(kernel)
         if len(sizes) != len(arguments):
@@ -189,12 +204,12 @@ def _rung(line: Callable[..., Array], verb: str, rung: str, why: str) -> Callabl
 matmul = Ladder(
     "emulator.matmul",
     reference.matmul,
-    {rung: _rung(cuda.matmul, "matmul", rung, line.why) for rung, line in cuda.MATMUL.items()},
+    {rung: _rung(products.by_rung, "matmul", rung, line.why) for rung, line in products.MATMUL.items()},
 )
 sum = Ladder(
     "emulator.sum",
     reference.sum,
-    {rung: _rung(cuda.reduce_sum, "sum", rung, line.why) for rung, line in cuda.SUM.items()},
+    {rung: _rung(sums.sum_by_rung, "sum", rung, line.why) for rung, line in sums.SUM.items()},
 )
 reduce = sum
 
@@ -202,17 +217,17 @@ reduce = sum
 def unary(name: str, x: Array, device: Device | None = None) -> Array:
     """Y[n] = f(X[n])
 
-    f: neg abs sign exp ... relu (`cuda.UNARY`).
+    f: neg abs sign exp ... relu (`elementwise.UNARY`).
     """
-    return cuda.unary(device or Device(), name, x)
+    return elementwise.unary(device or Device(), name, x)
 
 
 def binary(name: str, a: Array, b: Array, device: Device | None = None) -> Array:
     """Y[n] = f(A[n], B[n])
 
-    f: add sub mul ... ge (`cuda.BINARY`); shapes broadcast.
+    f: add sub mul ... ge (`elementwise.BINARY`); shapes broadcast.
     """
-    return cuda.binary(device or Device(), name, a, b)
+    return elementwise.binary(device or Device(), name, a, b)
 
 
 def profile(rung: Callable[..., Array], *args: Any, seconds: float = 300.0) -> Counts:

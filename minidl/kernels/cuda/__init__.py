@@ -1,0 +1,46 @@
+"""The CUDA backend: the reference's verbs on the arrays of a device, each with its launch line.
+
+    backend = Backend(device)
+    backend.matmul(a, b)         as reference.matmul(a, b), through csrc/matmul.cu
+
+One module a family, named for its .cu file: which kernel runs, on which grid of blocks, with which arguments. Sizes of
+tiles stand there beside the grids that follow from them, and in the kernels' own constants. Each module lists its
+`VERBS`: a verb takes the device and what the reference's takes. Where no kernel covers the arguments (integers, a rare
+option) it gives NotImplemented, and the array library's own functions take its place, as the reference calls them.
+
+A `Device` runs kernels; the lines are the same for each. The emulator (kernels/emulator.py) runs them on NumPy memory,
+on the CPU. A device of CuPy arrays takes the same protocol: `launch` looks a kernel up by its text, which is a name
+expression of NVRTC's, and packs the arguments in the same order. A launch whose kernel was not instantiated, or whose
+arguments have other sizes than the kernel's, is refused with a sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .. import reference
+from . import elementwise, matmul, reduce
+from .launch import Device
+
+__all__ = ["FAMILIES", "VERBS", "Backend"]
+
+FAMILIES = (elementwise, matmul, reduce)
+VERBS: dict[str, Callable[..., Any]] = {name: verb for family in FAMILIES for name, verb in family.VERBS.items()}
+
+
+class Backend:
+    """Every verb of the reference as a method, on one device."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        for name, plain in vars(reference).items():
+            if callable(plain) and not name.startswith("_"):
+                setattr(self, name, self._verb(plain, VERBS.get(name)))
+
+    def _verb(self, plain: Callable[..., Any], own: Callable[..., Any] | None) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            result = NotImplemented if own is None else own(self.device, *args)
+            return self.device.adopt(plain(*args)) if result is NotImplemented else result
+
+        return run

@@ -1,0 +1,108 @@
+"""Launch lines of csrc/matmul.cu: C[i,k] = Σ[j] A[i,j] * B[j,k]."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .launch import MOST_BLOCKS, Array, Device, Matrix, covered, number_type, pieces
+
+__all__ = ["MATMUL", "VERBS", "by_rung", "matmul"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A rung's kernel and how it is launched."""
+
+    kernel: str  # with {T} for the type of numbers
+    block: tuple[int, ...]  # threads
+    tile: tuple[int, int]  # of the result that a block computes: rows, columns
+    why: str  # the idea, then what it changes
+
+
+MATMUL = {
+    "naive": Line(
+        "matmul::naive<{T}>",
+        (32, 8),
+        (32, 8),
+        """A thread for each number of C. Neighbouring threads read down a column of A, each number from a 32-byte
+        sector of its own.""",
+    ),
+    "coalesced": Line(
+        "matmul::coalesced<{T}>",
+        (32, 8),
+        (8, 32),
+        """i and j change places between the threads. What the 32 threads of a warp read of B lies side by side, in
+        4 sectors instead of 32; A[i,k] is one number for all of them.""",
+    ),
+    "tiled": Line(
+        "matmul::tiled<{T}, 32>",
+        (32, 32),
+        (32, 32),
+        """A block copies tiles of A and B into shared memory. Each number comes from global memory once for 32
+        threads that use it.""",
+    ),
+    "register_tiles": Line(
+        "matmul::register_tiles<{T}>",
+        (256,),
+        (128, 128),
+        """A thread keeps 8 x 8 sums in registers. 16 numbers from shared memory serve 64 multiplications instead of
+        one, and the larger tile of C reads A and B fewer times.""",
+    ),
+    "vectorized": Line(
+        "matmul::vectorized<{T}>",
+        (256,),
+        (128, 128),
+        """16 bytes a load, from global and from shared memory. The same bytes take a quarter of the instructions
+        (for float64 half).""",
+    ),
+    "double_buffered": Line(
+        "matmul::double_buffered<{T}>",
+        (256,),
+        (128, 128),
+        """The next tile is fetched while this one is used. One barrier a tile instead of two, and the wait for
+        global memory passes during the arithmetic; no other count changes.""",
+    ),
+    "warp_tiled": Line(
+        "matmul::warp_tiled<{T}>",
+        (256,),
+        (128, 128),
+        """A warp's sums form a rectangle of 64 x 32. It needs fewer different numbers of A and B, so that shared
+        memory is passed over fewer times.""",
+    ),
+}
+
+
+def by_rung(device: Device, rung: str, a: Array, b: Array) -> Array:
+    """C[i,k] = Σ[j] A[i,j] * B[j,k]
+
+    a: (..., M, K), b: (..., K, N), any strides; batches broadcast.
+    """
+    if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
+        raise ValueError(f"matmul.{rung}: got {a.shape} @ {b.shape}; expected (..., M, K) @ (..., K, N)")
+    T = number_type(f"matmul.{rung}", a, b)
+    line = MATMUL[rung]
+    try:
+        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise ValueError(f"matmul.{rung}: the batches of {a.shape} and {b.shape} do not broadcast") from None
+    (M, K), N = a.shape[-2:], b.shape[-1]
+    c = device.empty((math.prod(batch), M, N), a.dtype)
+    if c.size:
+        A, B = (np.broadcast_to(x, batch + x.shape[-2:]).reshape(len(c), *x.shape[-2:]) for x in (a, b))
+        for first in range(0, len(c), MOST_BLOCKS[2]):
+            some = slice(first, first + MOST_BLOCKS[2])
+            operands = {"A": Matrix(A[some]), "B": Matrix(B[some]), "C": Matrix(c[some])}
+            grid = (pieces(N, line.tile[1]), pieces(M, line.tile[0]), len(c[some]))
+            device.launch(line.kernel.format(T=T), grid, line.block, {"M": M, "N": N, "K": K, **operands}, writes=["C"])
+    return c.reshape(*batch, M, N)
+
+
+def matmul(device: Device, a: Array, b: Array) -> Array:
+    """The rung that ships."""
+    return by_rung(device, "warp_tiled", a, b) if covered(a, b) else NotImplemented
+
+
+VERBS = {"matmul": matmul}
