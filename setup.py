@@ -113,7 +113,7 @@ class Build(build_ext):
         kind = ext.name.rpartition("_")[2]
         jobs = [(source, f"emulator-{kind}", EMULATOR + EMULATED[kind]) if source.stem == "kernels"
                 else (source, "emulator", EMULATOR) for source in map(Path, ext.sources)]
-        watched = [*(CSRC / "emulator").glob("*.h"), *CSRC.glob("*.cu")]
+        watched = [*(CSRC / "emulator").glob("*.h"), *CSRC.glob("*.cu"), *CSRC.glob("*.cuh")]
         with ThreadPoolExecutor(int(os.environ.get("MINIDL_BUILD_JOBS", 2))) as pool:
             objects = list(pool.map(lambda job: self._compile(*job, watched), jobs))
         self.compiler.link_shared_object(objects, self.get_ext_fullpath(ext.name), target_lang="c++",

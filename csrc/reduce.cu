@@ -7,11 +7,11 @@
 //     two_pass     blocks write their sums, a second launch adds them                     the same order, hence the same bits, every time
 //
 // blockIdx.x is the row i, blockIdx.y the block's place in it. Y holds zeros before the first four. Launch lines are in minidl/kernels/cuda/.
-#include "emulator/cuda.h"
+#include "block.cuh"
 
 namespace reduce {
 
-constexpr int THREADS = 256, WARPS = THREADS / 32;
+using block::THREADS, block::block_sum;
 
 // The formula as it stands. All threads of a row wait for one number in memory, and the order in which they come, hence the rounding, is left to chance.
 template <class T> __global__ void __launch_bounds__(THREADS) atomic(long long N, const T* X, T* Y) {
@@ -35,23 +35,6 @@ template <class T> __global__ void __launch_bounds__(THREADS) tree(long long N, 
         if (t < half) part[t] = add(part[t], part[t + half]);
     }
     if (t == 0) atomicAdd(&Y[i], part[0]);
-}
-
-// Σ over the lanes of a warp, in lane 0: five steps, from register to register, without shared memory or barrier.
-template <class T> __device__ __forceinline__ T warp_sum(T x) {
-    UNROLL for (int distance = 16; distance > 0; distance /= 2) x = add(x, __shfl_down_sync(ALL_LANES, x, distance));
-    return x;
-}
-
-// Σ over the threads of a block, in thread 0: each warp by shuffles, then the first warp over the warps' sums.
-template <class T> __device__ __forceinline__ T block_sum(T x) {
-    __shared__ T part[WARPS];
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    x = warp_sum(x);
-    if (lane == 0) part[warp] = x;
-    __syncthreads();
-    if (warp > 0) return x;
-    return warp_sum(lane < WARPS ? part[lane] : T(0));
 }
 
 // The tree's steps cost a barrier and two accesses to shared memory each. A shuffle hands a register of one lane to another: what remains is one barrier, between the warps.

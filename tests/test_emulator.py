@@ -10,6 +10,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,28 +154,32 @@ def barriers(source: str) -> list[int]:
 
 
 def test_no_barrier_of_the_real_kernels_can_be_left_out(tmp_path: Path) -> None:
-    """Compiled so that one barrier after the other can be left out: each time some rung is reported, else none."""
+    """Compiled so that one barrier after the other can be left out: each time some kernel is reported, else none."""
     library = compiled(tmp_path, Path(__file__).parent / "without_barrier.cu")
     leave_out = ctypes.CDLL(str(library.path)).leave_out
     random = np.random.default_rng(0)
     a, b, x = (random.random(shape, np.float32) for shape in ((130, 70), (70, 131), (2, 5000)))
-    families = {"matmul.cu": (emulator.matmul, (a, b)), "reduce.cu": (emulator.sum, (x, (1,), False))}
-    for source, (ladder, arguments) in families.items():
-        lines = barriers(source)
-        assert len(lines) >= 2
-        for line in [0, *lines]:
-            leave_out(line)
-            found = {}
-            for name, rung in ladder:
+    device = Device(kernels=library)
+    asks: dict[str, list[Callable[[], Any]]] = {
+        "block.cuh": [lambda: launch(library, "asks_twice")],
+        "matmul.cu": [partial(rung, a, b, device=device) for _, rung in emulator.matmul],
+        "reduce.cu": [partial(rung, x, (1,), False, device=device) for _, rung in emulator.sum],
+    }
+    asks["block.cuh"] += asks["reduce.cu"]
+    for source, kernels in asks.items():
+        for line in [0, *barriers(source)]:
+            leave_out(source.encode(), line)
+            found: list[set[str]] = []
+            for kernel in kernels:
                 try:
-                    rung(*arguments, device=Device(kernels=library))
+                    kernel()
                 except KernelFault as fault:
-                    found[name] = {each.kind for each in fault.faults}
+                    found.append({each.kind for each in fault.faults})
             if line == 0:
                 assert not found, found
             else:
                 assert found, f"{source}:{line}: nothing was found without this barrier"
-                assert all(kinds <= {"race", "uninitialised"} for kinds in found.values())
+                assert all(kinds <= {"race", "uninitialised"} for kinds in found)
 
 
 # ------------------------------------------------------------------------------------- the words of CUDA C++
