@@ -1,4 +1,4 @@
-"""Builds csrc/*.cpp into minidl._native and each csrc/<stem>.pyx into minidl._<stem>.
+"""Builds csrc/*.cpp into minidl._native, each csrc/<stem>.pyx into minidl._<stem>, minidl/tape.py into minidl._tape.
 
 Kernel files (all but bind*.cpp and threads.cpp) are compiled once per instruction set, each time in a namespace of its
 own; the library picks one when it loads, so one build serves every machine. A build that fails is no error: its reason
@@ -10,6 +10,7 @@ CPU, at least two); MINIDL_BUILD_STRICT=1 makes a failed build an error.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -53,7 +54,9 @@ class Build(build_ext):
     """build_ext that compiles per instruction set, in parallel, only what changed, and never fails."""
 
     def run(self) -> None:
-        self.report: dict[str, object] = {"compiler": None, "levels": [], "weak_symbols": None, "errors": {}}
+        self.sources: dict[str, str] = {}  # extension -> hash of the file that it was made from
+        self.report: dict[str, object] = {"compiler": None, "levels": [], "weak_symbols": None, "errors": {},
+                                          "sources": self.sources}
         try:
             super().run()
         except Exception as error:  # no compiler is a supported way to live
@@ -76,7 +79,8 @@ class Build(build_ext):
                 self._build_cython(ext)
         except Exception as error:
             self.errors[ext.name] = _reason(error)
-            instead = "CUDA kernels run on GPUs only" if "_emulator_" in ext.name else "NumPy takes its place"
+            instead = ("CUDA kernels run on GPUs only" if "_emulator_" in ext.name
+                       else "tape.py runs as it stands" if ext.name == "minidl._tape" else "NumPy takes its place")
             print(f"{ext.name} is not built, {instead}: {self.errors[ext.name]}", file=sys.stderr)
             Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)  # of an earlier build
             if os.environ.get("MINIDL_BUILD_STRICT"):
@@ -149,14 +153,16 @@ class Build(build_ext):
     def _build_cython(self, ext: Extension) -> None:
         from Cython.Build import cythonize
 
+        source_text = Path(ext.sources[0]).read_bytes()
         (built,) = cythonize([ext], build_dir=self.build_temp, language_level=3, quiet=True)
         ext.sources = built.sources
         ext.extra_compile_args = ["-O3", "-g0", *LEVELS["baseline"]]
         try:
             super().build_extension(ext)
+            self.sources[ext.name] = hashlib.sha256(source_text).hexdigest()
         except Exception as error:  # as in _compile
             compiler = self.compiler.compiler_so[0]
-            raise RuntimeError(f"the C compiler `{compiler}` refuses csrc/{ext.name[8:]}.pyx") from error
+            raise RuntimeError(f"the C compiler `{compiler}` refuses {ext.name} as Cython wrote it") from error
 
 
 def _split(variable: str) -> list[str]:
@@ -202,7 +208,9 @@ def extensions() -> list[Extension]:
     emulator = sorted(str(path) for path in (CSRC / "emulator").glob("*.cpp"))
     emulated = [Extension(f"minidl._emulator_{kind}", emulator, optional=True, language="c++") for kind in EMULATED]
     native = Extension("minidl._native", sources, include_dirs=include, optional=True, language="c++")
-    return [native, *cython, *emulated]
+    # The tape runs as Python, and faster as what Cython makes of that same file (kernels/build.py chooses).
+    tape = Extension("minidl._tape", [str(Path("minidl") / "tape.py")], optional=True)
+    return [native, *cython, tape, *emulated]
 
 
 os.chdir(ROOT)

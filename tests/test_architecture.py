@@ -14,8 +14,9 @@ import pytest
 import minidl
 
 ROOT = Path(minidl.__file__).parent
+COMPILED = {"_native", "_batch", "_matmul", "_tape"}
 LAYERS = [  # from the bottom up: a module imports from its own layer or from those below
-    {"_dtypes", "_size", "_native", "_batch", "_matmul"},  # names and compiled code
+    {"_dtypes", "_size", *COMPILED},  # names and compiled code
     {"kernels"},
     {"tape", "random"},
     {"ops"},
@@ -63,7 +64,7 @@ def imports(name: str) -> set[str]:
             base = ".".join([*above, *([node.module] if node.module else [])])
             for alias in node.names:  # `from . import tape` is a module, `from .tape import record` a name in one
                 whole = f"{base}.{alias.name}"
-                found.add(whole if whole in MODULES or alias.name in ("_native", "_batch", "_matmul") else base)
+                found.add(whole if whole in MODULES or alias.name in COMPILED else base)
     return {module for module in found if module.split(".")[0] == "minidl" and module != name}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import sys
@@ -17,19 +18,44 @@ REMEDY = (
 )
 
 
+def _report() -> dict[str, Any]:
+    """What setup.py wrote down when this package was built."""
+    try:
+        report: dict[str, Any] = json.loads((_PACKAGE / "_build.json").read_text())
+    except (OSError, ValueError):
+        report = {}
+    return report
+
+
+def use_compiled_tape() -> None:
+    """Put minidl._tape, which is tape.py as Cython compiles it, into tape.py's place.
+
+    Not where it was not built, where tape.py was changed since, or where the environment says `MINIDL_TAPE=plain`: to
+    step through the tape in a debugger.
+    """
+    if os.environ.get("MINIDL_TAPE") == "plain":
+        return
+    try:
+        source = (_PACKAGE / "tape.py").read_bytes()
+        if _report()["sources"]["minidl._tape"] == hashlib.sha256(source).hexdigest():
+            tape = importlib.import_module("minidl._tape")
+            sys.modules["minidl.tape"] = tape
+            vars(sys.modules["minidl"])["tape"] = tape  # as the import of a module does
+    except (OSError, KeyError, ImportError):
+        return
+
+
 def build_info() -> dict[str, Any]:
     """How the compiled kernels came about, for `minidl doctor`.
 
     Keys: `native` (whether they are in use), `compiler` (its version line, or None), `compiled` (instruction sets in
-    the build), `usable` (those that this machine runs), `chosen` (the one in use, or None), `threads`, `weak_symbols`
+    the build), `usable` (those that this machine runs), `chosen` (the one in use, or None), `threads`, `tape` (whether
+    it is compiled), `weak_symbols`
     (definitions that the linker could mix up between instruction sets: an empty list; None where `nm` was missing),
     `errors` (name of the extension -> reason that it was not built or does not load) and `remedy` (what to type, or
     None).
     """
-    try:
-        report = json.loads((_PACKAGE / "_build.json").read_text())
-    except (OSError, ValueError):
-        report = {}
+    report = _report()
     info: dict[str, Any] = {
         "native": False,
         "compiler": report.get("compiler"),
@@ -37,6 +63,7 @@ def build_info() -> dict[str, Any]:
         "usable": [],
         "chosen": None,
         "threads": 1,
+        "tape": "compiled" if sys.modules["minidl.tape"].__name__ == "minidl._tape" else "plain Python",
         "weak_symbols": report.get("weak_symbols"),
         "errors": dict(report.get("errors", {})),
         "remedy": None,

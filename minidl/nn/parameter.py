@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from minidl import tape
 from minidl._tensor import Tensor
+from minidl.tape import Storage, clock
 
 
 class Parameter(Tensor):
@@ -39,4 +41,27 @@ def clear_gradients(parameters: Iterable[Tensor], set_to_none: bool) -> None:
             parameter.grad.zero_()
 
 
-__all__ = ["Parameter"]
+class InPlace:
+    """The tensors' arrays, C-contiguous, for a kernel that changes them; afterwards the tape knows of it.
+
+    with InPlace(tensors) as arrays:
+        kernel.sgd_step(arrays, ...)
+    """
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self.tensors = tensors
+
+    def __enter__(self) -> list[Any]:
+        self.arrays = [p.array if p.array.flags.c_contiguous else p.array.copy() for p in self.tensors]
+        return self.arrays
+
+    def __exit__(self, *_: object) -> None:
+        for p, array in zip(self.tensors, self.arrays, strict=True):
+            if array is not p.array:
+                p.array[...] = array
+            if p.storage is None:
+                p.storage = Storage()
+            p.storage.written = clock()
+
+
+__all__ = ["InPlace", "Parameter", "clear_gradients"]

@@ -10,7 +10,7 @@ from minidl._creation import tensor
 from minidl._tensor import Tensor
 from minidl.autograd import no_grad
 from minidl.kernels import kernel
-from minidl.optim.optimizer import InPlace
+from minidl.nn.parameter import InPlace
 
 
 def clip_grad_norm_(

@@ -12,7 +12,7 @@ import numpy as np
 from minidl._tensor import Tensor
 from minidl.autograd import enable_grad
 from minidl.nn.parameter import clear_gradients
-from minidl.tape import Storage, clock, wrap
+from minidl.tape import wrap
 
 Group = dict[str, Any]
 SCHEDULED = {"initial_lr", "max_lr", "min_lr"}  # what schedules, PyTorch's and these, keep in a group
@@ -161,29 +161,6 @@ def gradients_of(params: list[Tensor], maximize: bool) -> list[Any]:
     if maximize:
         arrays = [-g for g in arrays]
     return [g if g.flags.c_contiguous else g.copy() for g in arrays]
-
-
-class InPlace:
-    """The parameters' arrays, C-contiguous, for a kernel that changes them; afterwards the tape knows of it.
-
-    with InPlace(params) as arrays:
-        kernel.sgd_step(arrays, ...)
-    """
-
-    def __init__(self, params: list[Tensor]) -> None:
-        self.params = params
-
-    def __enter__(self) -> list[Any]:
-        self.arrays = [p.array if p.array.flags.c_contiguous else p.array.copy() for p in self.params]
-        return self.arrays
-
-    def __exit__(self, *_: object) -> None:
-        for p, array in zip(self.params, self.arrays, strict=True):
-            if array is not p.array:
-                p.array[...] = array
-            if p.storage is None:
-                p.storage = Storage()
-            p.storage.written = clock()
 
 
 def one_way(who: str, **asked: bool) -> None:

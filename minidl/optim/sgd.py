@@ -8,7 +8,8 @@ from typing import Any
 from minidl._creation import zeros_like
 from minidl._tensor import Tensor
 from minidl.kernels import kernel
-from minidl.optim.optimizer import Group, InPlace, Optimizer, gradients_of, one_way, require
+from minidl.nn.parameter import InPlace
+from minidl.optim.optimizer import Group, Optimizer, gradients_of, one_way, require
 
 
 class GD(Optimizer):
