@@ -10,7 +10,6 @@
 namespace elementwise {
 
 constexpr int THREADS = 256;
-template <class T> constexpr int LANES = sizeof(T) == 1 ? 8 : 16 / sizeof(T);   // numbers of a thread in a tile
 
 template <class T> struct Source {   // an operand: an array, or, if data is null, a number
     const T* data;

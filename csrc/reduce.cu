@@ -208,8 +208,6 @@ template <class T> struct LogSumExp {
 
 // ---- over any axes ---------------------------------------------------------------------------------------------------
 
-template <class T> constexpr int LANES = sizeof(T) == 1 ? 4 : 16 / sizeof(T);   // numbers that a thread asks for before it needs the first
-
 // What the lane whose number differs in one bit has.
 template <class S> __device__ __forceinline__ S from_lane(const S& s, int bit) {
     static_assert(sizeof(S) % 4 == 0, "states come in words");
@@ -264,11 +262,16 @@ __global__ void __launch_bounds__(THREADS) rows(Walk<1> kept, Walk<1> reduced, i
         const Line<Op, T> row(X, joins, origin[0], N);
         const int step = reduced.packs ? 1 : width;
         const bool packs = reduced.packs && fits_pack<T, L>(static_cast<const T*>(X));
-        for (long long j = static_cast<long long>(blockIdx.y) * width * L + (reduced.packs ? t * L : t); j < N; j += static_cast<long long>(gridDim.y) * width * L) {
+        const long long stride = static_cast<long long>(gridDim.y) * width * L;
+        for (long long j = static_cast<long long>(blockIdx.y) * width * L + (reduced.packs ? t * L : t); j < N; j += stride) {
             if (packs && j + L <= N) {
-                locate(reduced, j, at);
-                const Pack<T, L> x = load_pack<T, L>(row.at(at[0]));
-                UNROLL for (int e = 0; e < L; ++e) state = Op::both(state, row.of(x.lane[e], j + e));
+                const bool second = j + stride + L <= N;   // two packs on their way hide memory's delay better than one
+                Pack<T, L> x[2] = {};
+                UNROLL for (int k = 0; k < 2; ++k)
+                    if (k == 0 || second) locate(reduced, j + k * stride, at), x[k] = load_pack<T, L>(row.at(at[0]));
+                UNROLL for (int k = 0; k < 2; ++k)
+                    if (k == 0 || second) UNROLL for (int e = 0; e < L; ++e) state = Op::both(state, row.of(x[k].lane[e], j + k * stride + e));
+                if (second) j += stride;
             } else {
                 State x[L];
                 UNROLL for (int e = 0; e < L; ++e) {
@@ -297,7 +300,7 @@ template <template <class> class F, class T>
 __global__ void __launch_bounds__(THREADS) columns(Walk<1> kept, Walk<1> reduced, int width, int joins, double divisor, const void* X, void* Y) {
     using Op = F<T>;
     using State = typename Op::State;
-    constexpr int L = LANES<T>;
+    constexpr int L = 2 * LANES<T>;
     __shared__ State part[THREADS];
     const int t = threadIdx.x, height = THREADS / width;
     const long long i = static_cast<long long>(blockIdx.x) * width + t % width, N = reduced.count;
@@ -340,16 +343,19 @@ template <class T> __global__ void __launch_bounds__(THREADS) scan_alone(Walk<2>
     }
 }
 
-// A block for each line, 256 numbers at a time: each lane adds those of the lanes 1, 2, 4, 8, 16 before it, then come the sums of the warps before it and of all numbers before.
-template <class T> __global__ void __launch_bounds__(THREADS) scan(Walk<2> lines, long long N, long long step_x, long long step_y, const T* X, T* Y) {
+// A block for each `piece` of a line i, 256 numbers at a time: each lane adds those of the lanes 1, 2, 4, 8, 16 before it, then come the sums of the warps before it and of all
+// numbers before. A line of several pieces takes three launches: without Y it leaves the pieces' sums in totals (lines, gridDim.y), whose running sums then come as `totals_before`.
+template <class T> __global__ void __launch_bounds__(THREADS)
+scan(Walk<2> lines, long long N, long long piece, long long step_x, long long step_y, const T* totals_before, const T* X, T* totals, T* Y) {
     __shared__ T part[WARPS];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const long long start = blockIdx.y * piece, end = start + piece < N ? start + piece : N, place = blockIdx.x * static_cast<long long>(gridDim.y) + blockIdx.y;
     long long line[2];
     locate(lines, blockIdx.x, line);
-    T before = 0;
-    for (long long first = 0; first < N; first += THREADS) {
+    T before = totals_before && blockIdx.y > 0 ? totals_before[place - 1] : T(0);
+    for (long long first = start; first < end; first += THREADS) {
         const long long j = first + threadIdx.x;
-        T sum = j < N ? X[line[0] + j * step_x] : T(0);
+        T sum = j < end ? X[line[0] + j * step_x] : T(0);
         UNROLL for (int distance = 1; distance < 32; distance *= 2) {
             const T other = __shfl_up_sync(ALL_LANES, sum, distance);
             if (lane >= distance) sum = add(other, sum);
@@ -361,9 +367,10 @@ template <class T> __global__ void __launch_bounds__(THREADS) scan(Walk<2> lines
             if (w == warp) mine = before;
             before = add(before, part[w]);
         }
-        if (j < N) Y[line[1] + j * step_y] = add(mine, sum);
+        if (Y && j < end) Y[line[1] + j * step_y] = add(mine, sum);
         __syncthreads();   // before the next sums come into `part`
     }
+    if (totals && threadIdx.x == 0) totals[place] = before;
 }
 
 }  // namespace reduce

@@ -12,6 +12,9 @@ template <int OPERANDS> struct Walk {
     long long shape[8], stride[OPERANDS][8];   // strides in elements
 };
 
+// Numbers that a thread takes together: 16 bytes, or four smaller numbers.
+template <class T> constexpr int LANES = sizeof(T) < 4 ? 4 : 16 / sizeof(T);
+
 // A division takes tens of instructions; one of 64 bits a hundred. So numbers are counted in 32 bits where they fit.
 template <class Count, int OPERANDS> __device__ __forceinline__ void locate_by(const Walk<OPERANDS>& walk, Count n, long long (&place)[OPERANDS]) {
     UNROLL for (int o = 0; o < OPERANDS; ++o) place[o] = 0;

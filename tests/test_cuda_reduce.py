@@ -234,6 +234,18 @@ def test_cumsum_of_infinities() -> None:
         check("cumsum", x, axis)
 
 
+@pytest.mark.parametrize("kind", [*FLOATS, "int64"])
+def test_cumsum_of_long_lines_takes_three_launches(kind: str) -> None:
+    """Sums of pieces, their running sums, and those of each piece from there on."""
+    for shape, axis in [((9000,), 0), ((2, 8500), 1), ((8500, 2), 0)]:
+        device = check("cumsum", numbers(shape, kind), axis)
+        lines = shape[1 - axis] if len(shape) > 1 else 1
+        assert [each.grid for each in device.launches] == [(lines, 3), (lines, 1), (lines, 3)]
+    x = numbers((8300,), "float32")
+    x[5000], x[8250] = np.inf, np.nan
+    check("cumsum", x, 0)
+
+
 def test_cumsum_of_many_columns_goes_down_them() -> None:
     x = numbers((40, 2100), "float32")
     device = check("cumsum", x, 0)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .launch import TYPES, Array, Device, pieces
-from .walk import walk
+from .walk import lanes_of, walk
 
 __all__ = ["BINARY", "INTEGER", "KERNELS", "UNARY", "VERBS", "binary", "unary"]
 
@@ -105,7 +105,7 @@ def _launch(
     except ValueError:
         given = " and ".join(str(x.shape) for x in sources)
         raise ValueError(f"{name}: shapes {given} do not broadcast") from None
-    lanes = 8 if dtype.itemsize == 1 else 16 // dtype.itemsize
+    lanes = lanes_of(dtype)
     together = walk(shape, [x.strides(shape) for x in sources], lanes)
     if together is None:
         return NotImplemented

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .launch import MOST_BLOCKS, TYPES, Array, Axes, Device, covered, number_type, pieces
-from .walk import Walk, walk
+from .walk import Walk, lanes_of, walk
 
 __all__ = ["KERNELS", "REDUCTIONS", "SUM", "VERBS", "sum_by_rung"]
 
@@ -93,6 +93,7 @@ def sum_by_rung(device: Device, rung: str, x: Array, axes: Axes, keepdims: bool 
 
 THREADS = 256
 ENOUGH = 1024  # blocks that keep every GPU busy
+PIECE = 4096  # numbers of a line that a block sums up, where it has not the whole
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _reduce(device: Device, name: str, x: Array, axes: Axes, keepdims: bool, div
     T = reduction.types.get(x.dtype.name)
     if T is None or not _fits(x):
         return NotImplemented
-    lanes = 4 if x.itemsize == 1 else 16 // x.itemsize
+    lanes = lanes_of(x.dtype)
     steps = [stride // x.itemsize for stride in x.strides]
     # What is reduced may come in any order: the smallest step last.
     inner = sorted(axes, key=lambda d: -abs(steps[d]))
@@ -251,12 +252,35 @@ def cumsum(device: Device, x: Array, axis: int) -> Array:
     lines = walk([x.shape[d] for d in outer], [[of[d] for d in outer] for of in steps], 1)
     if lines is None:
         return NotImplemented
-    M = math.prod(lines.shape)
-    alone = N <= 32 or (M >= 8 * THREADS and all(abs(of[-1]) == 1 for of in lines.strides))
-    blocks = pieces(M, THREADS) if alone else M
-    arguments = {"lines": lines, "N": N, "step_x": steps[0][axis], "step_y": steps[1][axis], "X": x, "Y": Y}
-    device.launch(f"reduce::{'scan_alone' if alone else 'scan'}<{T}>", (blocks,), (THREADS,), arguments, writes=["Y"])
+    M, step_x, step_y = math.prod(lines.shape), steps[0][axis], steps[1][axis]
+    if N <= 32 or (M >= 8 * THREADS and all(abs(of[-1]) == 1 for of in lines.strides)):
+        arguments = {"lines": lines, "N": N, "step_x": step_x, "step_y": step_y, "X": x, "Y": Y}
+        device.launch(f"reduce::scan_alone<{T}>", (pieces(M, THREADS),), (THREADS,), arguments, writes=["Y"])
+    else:
+        _scan(device, T, lines, N, step_x, step_y, x, Y)
     return Y
+
+
+def _scan(device: Device, T: str, lines: Walk, N: int, step_x: int, step_y: int, X: Array, Y: Array) -> None:
+    M = math.prod(lines.shape)
+    parts = 1 if N <= 2 * PIECE or M >= ENOUGH else min(pieces(N, PIECE), MOST_BLOCKS[1])
+    piece = pieces(pieces(N, parts), THREADS) * THREADS
+    parts = pieces(N, piece)
+
+    def launch(given: Array | int, totals: Array | int, result: Array | int) -> None:
+        arguments = {
+            "lines": lines, "N": N, "piece": piece, "step_x": step_x, "step_y": step_y,
+            "totals_before": given, "X": X, "totals": totals, "Y": result,
+        }  # fmt: skip
+        writes = [name for name in ("totals", "Y") if not isinstance(arguments[name], int)]
+        device.launch(f"reduce::scan<{T}>", (M, parts), (THREADS,), arguments, writes)
+
+    before: Array | int = 0  # a null pointer
+    if parts > 1:
+        totals, before = device.empty((M, parts), X.dtype), device.empty((M, parts), X.dtype)
+        launch(0, totals, 0)
+        _scan(device, T, Walk((M,), ((parts,), (parts,)), packs=False), parts, 1, 1, totals, before)
+    launch(before, 0, Y)
 
 
 VERBS: dict[str, Callable[..., Array]] = {

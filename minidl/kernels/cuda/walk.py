@@ -5,12 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-__all__ = ["MOST_DIMENSIONS", "Walk", "walk"]
+__all__ = ["MOST_DIMENSIONS", "Walk", "lanes_of", "walk"]
 
 MOST_DIMENSIONS = 8
+
+
+def lanes_of(dtype: np.dtype[Any]) -> int:
+    """LANES<T>: numbers that a thread takes together."""
+    return 16 // max(dtype.itemsize, 4)
 
 
 @dataclass(frozen=True)
