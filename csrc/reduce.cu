@@ -15,8 +15,6 @@
 //     scan       running sums along an axis, which keep every + on the way
 //
 // Few long rows get gridDim.y blocks each, which leave their states, and a second launch of the same kernel puts these together.
-#include <string.h>
-
 #include "block.cuh"
 #include "walk.cuh"
 
@@ -300,7 +298,7 @@ template <template <class> class F, class T>
 __global__ void __launch_bounds__(THREADS) columns(Walk<1> kept, Walk<1> reduced, int width, int joins, double divisor, const void* X, void* Y) {
     using Op = F<T>;
     using State = typename Op::State;
-    constexpr int L = 2 * LANES<T>;
+    constexpr int L = (sizeof(State) == sizeof(T) ? 2 : 1) * LANES<T>;   // as many on their way as registers hold
     __shared__ State part[THREADS];
     const int t = threadIdx.x, height = THREADS / width;
     const long long i = static_cast<long long>(blockIdx.x) * width + t % width, N = reduced.count;
