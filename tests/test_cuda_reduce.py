@@ -180,6 +180,12 @@ def test_nothing_to_reduce() -> None:
         for name in ("sum", "mean", "prod", "any", "all", "var", "logsumexp"):
             empty = not np.sum(np.empty(shape), axes).size
             check(name, np.empty(shape), *arguments(name, axes, False), kernels=not empty)
+    for shape, axes in [((0, 2, 3, 4), (0, 2)), ((2, 3, 0), (0,)), ((2, 0, 3, 2), (2,))]:
+        for keepdims in (False, True):
+            for layout in (np.empty(shape), np.empty(shape[::-1]).T, np.empty((*shape, 2))[..., 1]):
+                empty = not np.sum(layout, axes).size
+                check("sum", layout, axes, keepdims, kernels=not empty)
+                check("any", layout, axes, keepdims, kernels=not empty)
     for name in ("amax", "amin"):
         check(name, np.empty((0, 3)), (1,), False, kernels=False)
         with pytest.raises(ValueError, match="zero-size"):

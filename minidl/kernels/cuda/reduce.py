@@ -179,9 +179,11 @@ def _reduce(device: Device, name: str, x: Array, axes: Axes, keepdims: bool, div
         return NotImplemented
     shape = [1 if d in axes else x.shape[d] for d in range(x.ndim) if keepdims or d not in axes]
     Y = device.empty(shape, x.dtype if reduction.result is None else reduction.result)
+    if not Y.size:
+        return Y
     plan = Plan.of(kept, reduced, lanes)
-    if not Y.size or plan.blocks[0] > MOST_BLOCKS[0]:
-        return NotImplemented if Y.size else Y
+    if plan.blocks[0] > MOST_BLOCKS[0]:
+        return NotImplemented
     packs = reduced.packs and reduced.strides[0][-1] == 1 and all(step % lanes == 0 for step in kept.strides[0])
     kernel, M = f"reduce::{plan.kind}<reduce::{reduction.kernel}, {T}>", math.prod(kept.shape)
     arguments = {
