@@ -180,12 +180,9 @@ def test_nothing_to_reduce() -> None:
         for name in ("sum", "mean", "prod", "any", "all", "var", "logsumexp"):
             empty = not np.sum(np.empty(shape), axes).size
             check(name, np.empty(shape), *arguments(name, axes, False), kernels=not empty)
-    for shape, axes in [((0, 2, 3, 4), (0, 2)), ((2, 3, 0), (0,)), ((2, 0, 3, 2), (2,))]:
-        for keepdims in (False, True):
-            for layout in (np.empty(shape), np.empty(shape[::-1]).T, np.empty((*shape, 2))[..., 1]):
-                empty = not np.sum(layout, axes).size
-                check("sum", layout, axes, keepdims, kernels=not empty)
-                check("any", layout, axes, keepdims, kernels=not empty)
+    for none in (np.ones((4, 10))[:, :0], np.ones((4, 3, 10))[:, :, :0], np.ones((10, 9000))[:0]):
+        for name in ("sum", "any"):  # of results that would lie side by side, or take several blocks each
+            check(name, none, (0,) if none.shape[-1] == 0 else (1,), True, kernels=False)
     for name in ("amax", "amin"):
         check(name, np.empty((0, 3)), (1,), False, kernels=False)
         with pytest.raises(ValueError, match="zero-size"):
