@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from minidl.kernels import emulation, emulator
+from minidl.kernels.cuda import Backend
 from minidl.kernels.emulator import Counts, Device, KernelFault
 
 pytestmark = pytest.mark.skipif(
@@ -166,6 +167,9 @@ def test_no_barrier_of_the_real_kernels_can_be_left_out(tmp_path: Path) -> None:
         "reduce.cu": [partial(rung, x, (1,), False, device=device) for _, rung in emulator.sum],
     }
     asks["block.cuh"] += asks["reduce.cu"]
+    backend = Backend(device)
+    asks["reduce.cu"] += [lambda: backend.amax(x, (1,), False), lambda: backend.amax(a, (0,), False)]  # rows, columns
+    asks["reduce.cu"] += [lambda: backend.cumsum(x, 1)]
     for source, kernels in asks.items():
         for line in [0, *barriers(source)]:
             leave_out(source.encode(), line)

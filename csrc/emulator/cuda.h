@@ -34,23 +34,25 @@ template <class T> __device__ __forceinline__ T add(T a, T b) { return a + b; }
 
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
-// 16 bytes, which one instruction loads or stores: 4 floats or 2 doubles. The address is a multiple of 16.
-template <class T> struct alignas(16) Pack {
-    static constexpr int size = 16 / sizeof(T);
-    T lane[size];
+// Numbers side by side, which one instruction loads or stores: 16 bytes of them, 4 floats or 2 doubles, if nothing else is said. The address is a multiple of their size.
+template <class T, int L = 16 / sizeof(T)> struct alignas(L * sizeof(T)) Pack {
+    static constexpr int size = L;
+    T lane[L];
 };
-template <class T> __device__ __forceinline__ Pack<T> load_pack(const T* p) {
+template <class T, int L = 16 / sizeof(T)> __device__ __forceinline__ Pack<T, L> load_pack(const T* p) {
 #if defined(__CUDACC__)
-    return *reinterpret_cast<const Pack<T>*>(p);
+    return *reinterpret_cast<const Pack<T, L>*>(p);
 #else
-    return minidl::emulator::copied_whole<Pack<T>>(p);
+    return minidl::emulator::copied_whole<Pack<T, L>>(p);
 #endif
 }
-template <class T> __device__ __forceinline__ void store_pack(T* p, const Pack<T>& pack) {
+template <class T, int L> __device__ __forceinline__ void store_pack(T* p, const Pack<T, L>& pack) {
 #if defined(__CUDACC__)
-    *reinterpret_cast<Pack<T>*>(p) = pack;
+    *reinterpret_cast<Pack<T, L>*>(p) = pack;
 #else
     minidl::emulator::copy_whole(p, pack);
 #endif
 }
-template <class T> __device__ __forceinline__ bool fits_pack(const T* p) { return reinterpret_cast<unsigned long long>(p) % 16 == 0; }
+template <class T, int L = 16 / sizeof(T)> __device__ __forceinline__ bool fits_pack(const T* p) {
+    return reinterpret_cast<unsigned long long>(p) % sizeof(Pack<T, L>) == 0;
+}

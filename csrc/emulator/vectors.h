@@ -7,6 +7,8 @@
 namespace minidl::emulator {
 
 template <size_t bytes> struct Word;
+template <> struct Word<1> { typedef uint8_t type __attribute__((may_alias)); };
+template <> struct Word<2> { typedef uint16_t type __attribute__((may_alias)); };
 template <> struct Word<4> { typedef uint32_t type __attribute__((may_alias)); };
 template <> struct Word<8> { typedef uint64_t type __attribute__((may_alias)); };
 template <> struct Word<16> { typedef uint32_t type __attribute__((vector_size(16), may_alias)); };

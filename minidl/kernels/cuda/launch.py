@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["MOST_BLOCKS", "Array", "Axes", "Device", "Matrix", "check_launch", "covered", "number_type", "pieces"]
+__all__ = ["MOST_BLOCKS", "TYPES", "Array", "Axes", "Device", "Matrix", "check_launch", "covered", "number_type"]
+__all__ += ["pieces"]
 
 Array = Any  # NumPy's, the emulator's or CuPy's
 Axes = tuple[int, ...]
