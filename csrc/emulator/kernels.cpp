@@ -2,3 +2,4 @@
 #include "../elementwise.cu"
 #include "../matmul.cu"
 #include "../reduce.cu"
+#include "../softmax.cu"
