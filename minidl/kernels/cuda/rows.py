@@ -1,4 +1,4 @@
-"""What launch lines of kernels over rows (csrc/rows.cuh) share: how many threads a row gets, arrays as rows of numbers."""
+"""What launch lines of kernels over rows (csrc/rows.cuh) share: how many threads a row gets, arrays as rows."""
 
 from __future__ import annotations
 
