@@ -162,16 +162,6 @@ __global__ void __launch_bounds__(THREADS) gradient(long long M, long long N, co
     }
 }
 
-template <class T, int TEAM> __global__ void __launch_bounds__(THREADS) log_sum_exp(long long M, long long N, const T* X, T* Y) {
-    const long long i = Team<TEAM>::row();
-    if (i >= M) return;
-    const Row<T, TEAM, 0> row(Places<T, TEAM>::of(N, X), X + i * N, -infinity<T>());
-    Online<T> all;
-    for (int k = 0; k < row.steps(); ++k) all.take(row[k].lane);
-    all.template unite<TEAM>();
-    if (Team<TEAM>::rank() == 0) Y[i] = all.log_sum_exp();
-}
-
 // ---- along another axis: X (outer, n, inner) -------------------------------------------------------------------------------
 //
 // Neighbouring threads take neighbouring columns, SLICES threads share one: thread (x, y) takes its numbers y, y + SLICES, ... Nothing is moved to where rows would be contiguous.
@@ -308,7 +298,6 @@ KERNEL(softmax::vectorized<double, false, 32, 0>)
 #define ROWS(name, LOG) BOTH(name, LOG, 32, 2) BOTH(name, LOG, 32, 8) BOTH(name, LOG, 256, 0)
 ROWS(vectorized, false) ROWS(vectorized, true) ROWS(gradient, false) ROWS(gradient, true)
 BOTH(columns, false) BOTH(columns, true) BOTH(columns_gradient, false) BOTH(columns_gradient, true)
-BOTH(log_sum_exp, 32) BOTH(log_sum_exp, 256) BOTH(cross_entropy, 32) BOTH(cross_entropy, 256)
-BOTH(cross_entropy_gradient, 32) BOTH(cross_entropy_gradient, 256)
+BOTH(cross_entropy, 32) BOTH(cross_entropy, 256) BOTH(cross_entropy_gradient, 32) BOTH(cross_entropy_gradient, 256)
 #undef ROWS
 #undef BOTH

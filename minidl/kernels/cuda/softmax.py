@@ -1,4 +1,4 @@
-"""Launch lines of csrc/softmax.cu: softmax, log-softmax and log-sum-exp of rows, cross-entropy, and their gradients."""
+"""Launch lines of csrc/softmax.cu: softmax, log-softmax, cross-entropy, and their gradients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .launch import Array, Axes, Device, covered, number_type, pieces
+from .launch import Array, Device, covered, number_type, pieces
 from .rows import THREADS, Team, absent, contiguous, team_of
 
 __all__ = ["SOFTMAX", "VERBS", "softmax_by_rung"]
@@ -121,19 +121,6 @@ def _reading(n: int, x: Array) -> Team:
     return Team(team_of(n, x.dtype).threads, 0)
 
 
-def logsumexp(device: Device, x: Array, axes: Axes, keepdims: bool) -> Array:
-    if not covered(x) or not x.size or len(set(axes)) != len(axes) or not all(0 <= d < x.ndim for d in axes):
-        return NotImplemented
-    stay = [d for d in range(x.ndim) if d not in axes]
-    shape = [1 if d in axes else x.shape[d] for d in range(x.ndim) if keepdims or d not in axes]
-    N = math.prod(x.shape[d] for d in axes)
-    M, team = x.size // N, _reading(N, x)
-    X, Y = contiguous(x.transpose(*stay, *axes)), device.empty(shape, x.dtype)
-    kernel = f"softmax::log_sum_exp<{number_type('logsumexp', x)}, {team.threads}>"
-    device.launch(kernel, team.grid(M), (THREADS,), {"M": M, "N": N, "X": X, "Y": Y}, writes=["Y"])
-    return Y
-
-
 def _cross_entropy_takes(x: Array, target: Array, weight: Array | None, *rows: Array) -> bool:
     return (
         covered(x, weight, *rows)
@@ -194,7 +181,6 @@ VERBS = {
         log_softmax,
         softmax_gradient,
         log_softmax_gradient,
-        logsumexp,
         cross_entropy,
         cross_entropy_gradient,
     )
