@@ -30,6 +30,14 @@ def test_the_table_shows_every_rung(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @built
+def test_softmax_has_its_ladder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cuda-profile", "softmax", "--size", "32"]) == 0
+    printed = capsys.readouterr().out
+    assert "softmax of the rows of 32 x 32 numbers" in printed
+    assert all(f"\n{name}: " in printed for name, _ in emulator.softmax)
+
+
+@built
 def test_json_holds_the_counts(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--rungs", "two_pass,tree", "--size", "100", "--type", "float64", "--json"]
     assert main(["cuda-profile", "reduce", *options]) == 0
@@ -45,7 +53,7 @@ def test_json_holds_the_counts(capsys: pytest.CaptureFixture[str]) -> None:
     ("options", "words"),
     [
         ([], "FAMILY"),
-        (["conv"], "expected matmul or reduce"),
+        (["conv"], "expected matmul, reduce or softmax"),
         (["matmul", "--rungs", "tilde"], "did you mean 'tiled'?"),
         (["matmul", "--rungs", ","], "--rungs is empty"),
         (["matmul", "--size", "0"], "at least 1"),

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from minidl.kernels import emulation, emulator
-from minidl.kernels.cuda import Backend
+from minidl.kernels.cuda import Backend, softmax
 from minidl.kernels.emulator import Counts, Device, KernelFault
 
 pytestmark = pytest.mark.skipif(
@@ -165,6 +165,10 @@ def test_no_barrier_of_the_real_kernels_can_be_left_out(tmp_path: Path) -> None:
         "block.cuh": [lambda: launch(library, "asks_twice")],
         "matmul.cu": [partial(rung, a, b, device=device) for _, rung in emulator.matmul],
         "reduce.cu": [partial(rung, x, (1,), False, device=device) for _, rung in emulator.sum],
+        "softmax.cu": [
+            partial(softmax.softmax, device, x[:, :40], 0),
+            partial(softmax.softmax_gradient, device, x[:, :40], x[:, 40:80], 0),
+        ],
     }
     asks["block.cuh"] += asks["reduce.cu"]
     backend = Backend(device)

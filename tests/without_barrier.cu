@@ -17,6 +17,7 @@ static void barrier(const char* file, int line) {
 #include "block.cuh"
 #include "matmul.cu"
 #include "reduce.cu"
+#include "softmax.cu"
 
 namespace faults {
 

@@ -1,4 +1,6 @@
 // The kernels' own source behind the emulator's words, compiled twice: checked and quick.
 #include "../elementwise.cu"
 #include "../matmul.cu"
+#include "../normalize.cu"
 #include "../reduce.cu"
+#include "../softmax.cu"

@@ -35,6 +35,7 @@ examples:
   minidl cuda-profile matmul                                    every rung, matrices of 256 x 256
   minidl cuda-profile matmul --rungs naive,coalesced --size 64  two of them
   minidl cuda-profile reduce --json                             the sum's rungs, for a program to read
+  minidl cuda-profile softmax --size 1024                       of the rows of a matrix, 1024 numbers each
 """
 FORMULAS_EXAMPLES = """\
 examples:
@@ -243,7 +244,8 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         description="Run CUDA kernels on the emulator and count, exactly, what they ask of a GPU's memory.",
         epilog=PROFILE_EXAMPLES,
     )
-    profile.add_argument("family", type=choice("matmul", "reduce"), metavar="FAMILY", help="matmul or reduce")
+    families = choice("matmul", "reduce", "softmax")
+    profile.add_argument("family", type=families, metavar="FAMILY", help="matmul, reduce or softmax")
     profile.add_argument("--rungs", type=words, metavar="NAMES", help="of the ladder, or all (default)")
     profile.add_argument("--size", type=whole(1, 1025), metavar="N", help="of the N x N matrices (default 256)")
     profile.add_argument("--type", type=choice("float32", "float64"), help="float32 (default) or float64")

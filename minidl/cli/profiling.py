@@ -39,17 +39,18 @@ would have spared; atomics: of a thread; shuffles: of a warp; barriers: of a blo
 def run_profile(options: argparse.Namespace) -> int:
     """Count as the options say, print the table or JSON; the exit code."""
     size, kind = getattr(options, "size", 256), getattr(options, "type", "float32")
-    ladder = {"matmul": emulator.matmul, "reduce": emulator.sum}[options.family]
+    ladder = {"matmul": emulator.matmul, "reduce": emulator.sum, "softmax": emulator.softmax}[options.family]
     rungs = chosen(ladder, getattr(options, "rungs", ["all"]))
     rng = np.random.default_rng(0)
     x = rng.random((size, size)).astype(kind)
-    arguments = (x, rng.random((size, size)).astype(kind)) if options.family == "matmul" else (x, (0, 1), False)
+    rest: dict[str, tuple[object, ...]] = {"reduce": ((0, 1), False), "softmax": (1,)}
+    arguments = (x, *rest.get(options.family, (rng.random((size, size)).astype(kind),)))
     counted = {rung: emulator.profile(ladder[rung], *arguments) for rung in rungs}
     if getattr(options, "json", False):
         print(json.dumps({"family": options.family, "size": size, "type": kind, "rungs": as_json(counted)}, indent=2))
         return 0
-    what = f"C = A B of {size} x {size} matrices" if options.family == "matmul" else f"sum of {size} x {size} numbers"
-    print(f"{what}, {kind}, on the CUDA emulator\n")
+    what = {"matmul": "C = A B of matrices,", "reduce": "sum of", "softmax": "softmax of the rows of"}[options.family]
+    print(f"{what} {size} x {size} numbers, {kind}, on the CUDA emulator\n")
     print_table(counted)
     print(f"\n{LEGEND}")
     before = None

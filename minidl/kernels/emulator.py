@@ -34,6 +34,7 @@ from . import reference
 from .cuda import elementwise
 from .cuda import matmul as products
 from .cuda import reduce as sums
+from .cuda import softmax as softmaxes
 from .cuda.launch import check_launch
 from .emulation import Counts, Fault, KernelFault, Library, Memory
 from .ladders import Ladder
@@ -48,6 +49,7 @@ __all__ = [
     "binary",
     "matmul",
     "profile",
+    "softmax",
     "sum",
     "unary",
 ]
@@ -212,6 +214,11 @@ sum = Ladder(
     {rung: _rung(sums.sum_by_rung, "sum", rung, line.why) for rung, line in sums.SUM.items()},
 )
 reduce = sum
+softmax = Ladder(
+    "emulator.softmax",
+    reference.softmax,
+    {rung: _rung(softmaxes.softmax_by_rung, "softmax", rung, line.why) for rung, line in softmaxes.SOFTMAX.items()},
+)
 
 
 def unary(name: str, x: Array, device: Device | None = None) -> Array:
