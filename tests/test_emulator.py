@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from minidl.kernels import emulation, emulator
+from minidl.kernels.cuda import optim
 from minidl.kernels.emulator import Counts, Device, KernelFault
 
 pytestmark = pytest.mark.skipif(
@@ -163,6 +164,7 @@ def test_no_barrier_of_the_real_kernels_can_be_left_out(tmp_path: Path) -> None:
     asks: dict[str, list[Callable[[], Any]]] = {
         "block.cuh": [lambda: launch(library, "asks_twice")],
         "matmul.cu": [partial(rung, a, b, device=device) for _, rung in emulator.matmul],
+        "optim.cu": [partial(optim.adam_step, device, *[[x]] * 4, 1, 0.1, 0.9, 0.9, 0.1, 0.0, False)],
         "reduce.cu": [partial(rung, x, (1,), False, device=device) for _, rung in emulator.sum],
     }
     asks["block.cuh"] += asks["reduce.cu"]

@@ -16,6 +16,7 @@ static void barrier(const char* file, int line) {
 
 #include "block.cuh"
 #include "matmul.cu"
+#include "optim.cu"
 #include "reduce.cu"
 
 namespace faults {

@@ -1,4 +1,5 @@
 // The kernels' own source behind the emulator's words, compiled twice: checked and quick.
 #include "../elementwise.cu"
 #include "../matmul.cu"
+#include "../optim.cu"
 #include "../reduce.cu"

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["MOST_BLOCKS", "Array", "Axes", "Device", "Matrix", "check_launch", "covered", "number_type", "pieces"]
+__all__ = ["MOST_BLOCKS", "Array", "Axes", "Device", "Matrix", "Scalar"]
+__all__ += ["check_launch", "covered", "number_type", "pieces"]
 
 Array = Any  # NumPy's, the emulator's or CuPy's
 Axes = tuple[int, ...]
@@ -40,9 +41,10 @@ class Device(Protocol):
         fresh: bool = True,
         shared: int = 0,
     ) -> None:
-        """Run `kernel` with `arguments` in the order of its parameters: ints, arrays (their address) and structs
-        (`pack(address)`). It writes to those named in `writes`, which hold nothing yet if `fresh`; `shared` is the
-        size of the dynamic shared memory in bytes."""
+        """Run `kernel` with `arguments` in the order of its parameters: numbers (ints, NumPy's scalars), arrays (their
+        address) and structs: `pack(address)` with an `array`, `pack(addresses)` with several `arrays` by name, else
+        `pack()`. It writes to the arrays named in `writes`, which hold nothing yet if `fresh`; `shared` is the size of
+        the dynamic shared memory in bytes."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,22 @@ class Matrix:
     def pack(self, address: int) -> bytes:
         batch, row, column = (stride // self.array.itemsize for stride in self.array.strides)
         return np.array([address, row, column, batch], np.int64).tobytes()
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """Scalar<T> of csrc/scalar.cuh: a number, or an array of the device that holds it when the kernel runs."""
+
+    number: Any
+    dtype: Any  # of T
+
+    @property
+    def array(self) -> Array | None:
+        return None if isinstance(self.number, (int, float, np.generic)) else self.number
+
+    def pack(self, address: int = 0) -> bytes:
+        value = np.zeros((), self.dtype) if address else np.asarray(self.number, self.dtype)
+        return np.array([address], np.uint64).tobytes() + value.tobytes()
 
 
 def check_launch(kernel: str, grid: Sequence[int], block: Sequence[int]) -> None:
