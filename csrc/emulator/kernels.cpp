@@ -2,4 +2,5 @@
 #include "../elementwise.cu"
 #include "../matmul.cu"
 #include "../optim.cu"
+#include "../random.cu"
 #include "../reduce.cu"
