@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 __all__ = ["MOST_BLOCKS", "Array", "Axes", "Device", "Matrix", "Scalar"]
-__all__ += ["check_launch", "covered", "number_type", "pieces"]
+__all__ += ["check_launch", "contiguous", "covered", "later", "number_type", "pieces"]
 
 Array = Any  # NumPy's, the emulator's or CuPy's
 Axes = tuple[int, ...]
@@ -82,6 +82,18 @@ def check_launch(kernel: str, grid: Sequence[int], block: Sequence[int]) -> None
     fine = len(block) <= 3 and all(1 <= n <= most for n, most in zip(block, MOST_THREADS))
     if not fine or math.prod(block) > 1024:
         raise ValueError(f"{kernel}: blocks of {tuple(block)} threads; CUDA allows 1 to {MOST_THREADS}, 1024 in all")
+
+
+def contiguous(x: Array) -> Array:
+    """x, row after row in memory: itself, or a copy. (np.ascontiguousarray takes NumPy's arrays only.)"""
+    return x if x.flags.c_contiguous else x.copy(order="C")
+
+
+def later(device: Device, look: Callable[[], None]) -> None:
+    """`look` reads what kernels wrote and raises where that tells of bad input. To read makes the host wait for the
+    device, so one with a queue of its own offers `later(look)`, and calls `look` when it waits anyway; with any other
+    device it is called at once."""
+    getattr(device, "later", lambda look: look())(look)
 
 
 def pieces(size: int, piece: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .launch import MOST_BLOCKS, TYPES, Array, Device, Scalar, covered, pieces
+from .launch import MOST_BLOCKS, TYPES, Array, Device, Scalar, contiguous, covered, pieces
 
 __all__ = ["KERNELS", "VERBS", "Table", "capacity"]
 
@@ -85,7 +85,7 @@ def _step(
         return None
     if not covered(*every):
         return NotImplemented
-    given["g"] = [g if g.flags.c_contiguous else np.ascontiguousarray(g) for g in given["g"]]
+    given["g"] = [contiguous(g) for g in given["g"]]
     if not all(x.flags.c_contiguous for name in given if name != "g" for x in given[name]):
         return NotImplemented
     dtype = every[0].dtype

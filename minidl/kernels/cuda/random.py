@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .launch import MOST_BLOCKS, TYPES, Array, Device, Scalar, covered, pieces
+from .launch import MOST_BLOCKS, TYPES, Array, Device, Scalar, contiguous, covered, pieces
 
 __all__ = ["KERNELS", "VERBS"]
 
@@ -77,7 +77,7 @@ def dropout(device: Device, x: Array, p: float, seed: int, offset: int | Array) 
         scale = x.dtype.type(0 if p == 1 else 1 / (1 - p))
         arguments = {
             **_stream(seed, offset), "count": x.size, "p": np.float32(p), "scale": scale,
-            "X": np.ascontiguousarray(x), "Y": Y, "mask": mask,
+            "X": contiguous(x), "Y": Y, "mask": mask,
         }  # fmt: skip
         kernel = f"random_numbers::dropout<{TYPES[x.dtype.name]}>"
         device.launch(kernel, _grid(pieces(x.size, 4)), (256,), arguments, writes=["Y", "mask"])
@@ -88,10 +88,10 @@ def masked_scale(device: Device, x: Array, mask: Array, scale: float) -> Array:
     """Y = X * MASK * scale"""
     if not covered(x) or mask.dtype != np.bool_ or mask.ndim > x.ndim:
         return NotImplemented
-    mask = np.ascontiguousarray(np.broadcast_to(mask, x.shape))
+    mask = contiguous(np.broadcast_to(mask, x.shape))
     Y = device.empty(x.shape, x.dtype)
     if x.size:
-        arguments = {"count": x.size, "scale": x.dtype.type(scale), "X": np.ascontiguousarray(x), "mask": mask, "Y": Y}
+        arguments = {"count": x.size, "scale": x.dtype.type(scale), "X": contiguous(x), "mask": mask, "Y": Y}
         kernel = f"random_numbers::masked_scale<{TYPES[x.dtype.name]}>"
         device.launch(kernel, _grid(x.size), (256,), arguments, writes=["Y"])
     return Y
