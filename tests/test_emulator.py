@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from minidl.kernels import emulation, emulator
-from minidl.kernels.cuda import index, optim
+from minidl.kernels.cuda import attention, index, optim
 from minidl.kernels.emulator import Counts, Device, KernelFault
 
 pytestmark = pytest.mark.skipif(
@@ -164,6 +164,7 @@ def test_no_barrier_of_the_real_kernels_can_be_left_out(tmp_path: Path) -> None:
     asks: dict[str, list[Callable[[], Any]]] = {
         "block.cuh": [lambda: launch(library, "asks_twice")],
         "matmul.cu": [partial(rung, a, b, device=device) for _, rung in emulator.matmul],
+        "attention.cu": [partial(attention.attention, device, *[np.ones((70, 40), np.float32)] * 3, None, False, 1.0)],
         "index.cu": [
             partial(index.scatter_add, device, x, 1, np.zeros(x.shape, np.int64), x),
             partial(index.add_rows, device, (2, 70), np.zeros(512, np.int64), np.ones((512, 70), np.float32)),

@@ -19,6 +19,8 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+#define ROLLED
+
 // Blocks run one after another, so one static copy serves them all; its content before the first write of a block counts as uninitialised.
 #define __shared__ static
 #define DYNAMIC_SHARED(T, name) T* const name = static_cast<T*>(minidl::emulator::dynamic_shared_memory())

@@ -20,12 +20,12 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import reference
-from . import elementwise, index, matmul, optim, random, reduce
+from . import attention, elementwise, index, matmul, optim, random, recurrent, reduce
 from .launch import Device
 
 __all__ = ["FAMILIES", "VERBS", "Backend"]
 
-FAMILIES = (elementwise, index, matmul, optim, random, reduce)
+FAMILIES = (attention, elementwise, index, matmul, optim, random, recurrent, reduce)
 VERBS: dict[str, Callable[..., Any]] = {name: verb for family in FAMILIES for name, verb in family.VERBS.items()}
 
 

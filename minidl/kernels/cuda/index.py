@@ -18,7 +18,8 @@ __all__ = ["KERNELS", "VERBS"]
 
 WORDS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "unsigned long long"}
 KERNELS = [f"indexing::{kind}<{W}>" for kind in ("gather", "take_rows") for W in WORDS.values()]
-KERNELS += [f"indexing::{kind}<{T}>" for T in TYPES.values() for kind in ("scatter_lines", "scatter_blocks", "add_rows")]
+KERNELS += [f"indexing::{kind}<{T}>" for T in TYPES.values() for kind in ("scatter_lines", "scatter_blocks")]
+KERNELS += [f"indexing::add_rows<{T}>" for T in TYPES.values()]
 LONG, MANY = 64, 4096  # lines of fewer numbers, or more lines, get a thread each instead of a block
 
 
