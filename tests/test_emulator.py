@@ -154,6 +154,7 @@ def barriers(source: str) -> list[int]:
     return [number for number, line in enumerate(text.splitlines(), 1) if "__syncthreads();" in line]
 
 
+@pytest.mark.timeout(600)
 def test_no_barrier_of_the_real_kernels_can_be_left_out(tmp_path: Path) -> None:
     """Compiled so that one barrier after the other can be left out: each time some kernel is reported, else none."""
     library = compiled(tmp_path, Path(__file__).parent / "without_barrier.cu")
