@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from minidl.kernels import emulation, emulator
-from minidl.kernels.cuda import Backend, softmax
+from minidl.kernels.cuda import Backend, attention, index, optim, softmax
 from minidl.kernels.emulator import Counts, Device, KernelFault
 
 pytestmark = pytest.mark.skipif(
@@ -154,6 +154,7 @@ def barriers(source: str) -> list[int]:
     return [number for number, line in enumerate(text.splitlines(), 1) if "__syncthreads();" in line]
 
 
+@pytest.mark.timeout(600)
 def test_no_barrier_of_the_real_kernels_can_be_left_out(tmp_path: Path) -> None:
     """Compiled so that one barrier after the other can be left out: each time some kernel is reported, else none."""
     library = compiled(tmp_path, Path(__file__).parent / "without_barrier.cu")
@@ -164,6 +165,12 @@ def test_no_barrier_of_the_real_kernels_can_be_left_out(tmp_path: Path) -> None:
     asks: dict[str, list[Callable[[], Any]]] = {
         "block.cuh": [lambda: launch(library, "asks_twice")],
         "matmul.cu": [partial(rung, a, b, device=device) for _, rung in emulator.matmul],
+        "attention.cu": [partial(attention.attention, device, *[np.ones((70, 40), np.float32)] * 3, None, False, 1.0)],
+        "index.cu": [
+            partial(index.scatter_add, device, x, 1, np.zeros(x.shape, np.int64), x),
+            partial(index.add_rows, device, (2, 70), np.zeros(512, np.int64), np.ones((512, 70), np.float32)),
+        ],
+        "optim.cu": [partial(optim.adam_step, device, *[[x]] * 4, 1, 0.1, 0.9, 0.9, 0.1, 0.0, False)],
         "reduce.cu": [partial(rung, x, (1,), False, device=device) for _, rung in emulator.sum],
         "softmax.cu": [
             partial(softmax.softmax, device, x[:, :40], 0),

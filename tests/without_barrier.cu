@@ -14,8 +14,11 @@ static void barrier(const char* file, int line) {
 }
 #define __syncthreads() barrier(__FILE__, __LINE__)
 
+#include "attention.cu"
 #include "block.cuh"
+#include "index.cu"
 #include "matmul.cu"
+#include "optim.cu"
 #include "reduce.cu"
 #include "softmax.cu"
 

@@ -10,6 +10,7 @@
 #if defined(__CUDACC__)
 
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")   // a loop that stays one: unrolled, it would need more registers than there are
 
 // Dynamic shared memory: T* name, as large as the launch says.
 #define DYNAMIC_SHARED(T, name)                                                   \

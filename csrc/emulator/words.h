@@ -20,6 +20,8 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+#define ROLLED
+
 // Blocks run one after another, so one static copy serves them all; its content before the first write of a block counts as uninitialised.
 #define __shared__ static
 #define DYNAMIC_SHARED(T, name) T* const name = static_cast<T*>(minidl::emulator::dynamic_shared_memory())
@@ -42,6 +44,7 @@ inline void __syncthreads(const char* file = __builtin_FILE(), int line = __buil
 inline void __threadfence() { MINIDL_MEMORY_CHANGES(); }
 inline void __threadfence_block() { MINIDL_MEMORY_CHANGES(); }
 
+inline int __ffs(int x) { return __builtin_ffs(x); }
 inline float rsqrtf(float x) { return 1 / sqrtf(x); }
 inline float rsqrt(float x) { return 1 / sqrtf(x); }
 inline double rsqrt(double x) { return 1 / ::sqrt(x); }

@@ -125,6 +125,8 @@ class Device:
             given = ", ".join(arguments)
             raise ValueError(f"{kernel}: got {len(arguments)} arguments ({given}), it takes {len(sizes)}")
         arrays = {name: getattr(each, "array", each) for name, each in arguments.items()}
+        for each in arguments.values():
+            arrays |= getattr(each, "arrays", {})
         arrays = {name: each for name, each in arrays.items() if isinstance(each, np.ndarray)}
         with (_copies if self.checked else _in_place)(arrays, writes, fresh) as memory:
             address = {each.name: start for each, start in memory}
@@ -144,6 +146,8 @@ def _pack(kernel: str, name: str, argument: Any, size: int, address: Mapping[str
         packed = argument.tobytes()
     elif isinstance(argument, np.ndarray):
         packed = struct.pack("<Q", address[name])
+    elif hasattr(argument, "arrays"):
+        packed = argument.pack(address)
     else:
         packed = argument.pack(address[name]) if name in address else argument.pack()
     if len(packed) != size:

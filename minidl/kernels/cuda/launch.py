@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["MOST_BLOCKS", "TYPES", "Array", "Axes", "Device", "Matrix", "check_launch", "covered", "number_type"]
-__all__ += ["pieces"]
+__all__ = ["MOST_BLOCKS", "TYPES", "Array", "Axes", "Device", "Matrix", "Scalar"]
+__all__ += ["check_launch", "contiguous", "covered", "later", "number_type", "pieces"]
 
 Array = Any  # NumPy's, the emulator's or CuPy's
 Axes = tuple[int, ...]
@@ -41,9 +41,10 @@ class Device(Protocol):
         fresh: bool = True,
         shared: int = 0,
     ) -> None:
-        """Run `kernel` with `arguments` in the order of its parameters: ints, arrays (their address) and structs
-        (`pack(address)`). It writes to those named in `writes`, which hold nothing yet if `fresh`; `shared` is the
-        size of the dynamic shared memory in bytes."""
+        """Run `kernel` with `arguments` in the order of its parameters: numbers (ints, NumPy's scalars), arrays (their
+        address) and structs: `pack(address)` with an `array`, `pack(addresses)` with several `arrays` by name, else
+        `pack()`. It writes to the arrays named in `writes`, which hold nothing yet if `fresh`; `shared` is the size of
+        the dynamic shared memory in bytes."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,22 @@ class Matrix:
         return np.array([address, row, column, batch], np.int64).tobytes()
 
 
+@dataclass(frozen=True)
+class Scalar:
+    """Scalar<T> of csrc/scalar.cuh: a number, or an array of the device that holds it when the kernel runs."""
+
+    number: Any
+    dtype: Any  # of T
+
+    @property
+    def array(self) -> Array | None:
+        return None if isinstance(self.number, (int, float, np.generic)) else self.number
+
+    def pack(self, address: int = 0) -> bytes:
+        value = np.zeros((), self.dtype) if address else np.asarray(self.number, self.dtype)
+        return np.array([address], np.uint64).tobytes() + value.tobytes()
+
+
 def check_launch(kernel: str, grid: Sequence[int], block: Sequence[int]) -> None:
     """ValueError where no device would take this grid of blocks."""
     fine = len(grid) <= 3 and all(1 <= n <= most for n, most in zip(grid, MOST_BLOCKS))
@@ -65,6 +82,18 @@ def check_launch(kernel: str, grid: Sequence[int], block: Sequence[int]) -> None
     fine = len(block) <= 3 and all(1 <= n <= most for n, most in zip(block, MOST_THREADS))
     if not fine or math.prod(block) > 1024:
         raise ValueError(f"{kernel}: blocks of {tuple(block)} threads; CUDA allows 1 to {MOST_THREADS}, 1024 in all")
+
+
+def contiguous(x: Array) -> Array:
+    """x, row after row in memory: itself, or a copy. (np.ascontiguousarray takes NumPy's arrays only.)"""
+    return x if x.flags.c_contiguous else x.copy(order="C")
+
+
+def later(device: Device, look: Callable[[], None]) -> None:
+    """`look` reads what kernels wrote and raises where that tells of bad input. To read makes the host wait for the
+    device, so one with a queue of its own offers `later(look)`, and calls `look` when it waits anyway; with any other
+    device it is called at once."""
+    getattr(device, "later", lambda look: look())(look)
 
 
 def pieces(size: int, piece: int) -> int:
