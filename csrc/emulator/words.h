@@ -41,6 +41,7 @@ inline void __syncthreads(const char* file = __builtin_FILE(), int line = __buil
 inline void __threadfence() { MINIDL_MEMORY_CHANGES(); }
 inline void __threadfence_block() { MINIDL_MEMORY_CHANGES(); }
 
+inline int __ffs(int x) { return __builtin_ffs(x); }
 inline float rsqrtf(float x) { return 1 / sqrtf(x); }
 inline float rsqrt(float x) { return 1 / sqrtf(x); }
 inline double rsqrt(double x) { return 1 / ::sqrt(x); }

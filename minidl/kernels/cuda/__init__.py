@@ -20,12 +20,12 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import reference
-from . import elementwise, matmul, reduce
+from . import conv, elementwise, matmul, pool, reduce
 from .launch import Device
 
 __all__ = ["FAMILIES", "VERBS", "Backend"]
 
-FAMILIES = (elementwise, matmul, reduce)
+FAMILIES = (conv, elementwise, matmul, pool, reduce)
 VERBS: dict[str, Callable[..., Any]] = {name: verb for family in FAMILIES for name, verb in family.VERBS.items()}
 
 
