@@ -37,9 +37,8 @@ struct Pooling {
     Side y, x;
     int with_padding, divisor;   // of means: whether padding counts, and what stands in the count's place unless 0
 
-    template <class T> __device__ T count(int p, int q) const {
-        return divisor ? T(divisor) : T(static_cast<long long>(y.count(p, with_padding)) * x.count(q, with_padding));
-    }
+    __device__ int row_count(int p) const { return divisor ? divisor : y.count(p, with_padding); }
+    __device__ int column_count(int q) const { return divisor ? 1 : x.count(q, with_padding); }
 };
 
 struct Place {   // of a number in (N, C, rows, columns)
@@ -121,7 +120,7 @@ template <class T> __global__ void __launch_bounds__(THREADS) mean(Pooling a, Im
             if (w >= 0 && w < a.x.size) sum = add(sum, plane[h * X.h + w * X.w]);
         }
     }
-    Y[n] = sum / a.count<T>(at.row, at.column);
+    Y[n] = sum / (T(a.row_count(at.row)) * T(a.column_count(at.column)));
 }
 
 // The windows that meet h, w lie side by side: each thread gathers its share of each.
@@ -131,8 +130,11 @@ template <class T> __global__ void __launch_bounds__(THREADS) mean_input(Pooling
     const Place at = Place::of(n, a.channels, a.y.size, a.x.size);
     const T* plane = G.data + at.image * G.n + at.channel * G.c;
     T sum = 0;
-    for (int p = a.y.first(at.row); p < a.y.end(at.row); ++p)
-        for (int q = a.x.first(at.column); q < a.x.end(at.column); ++q) sum = add(sum, plane[p * G.h + q * G.w] / a.count<T>(p, q));
+    const int q0 = a.x.first(at.column), q1 = a.x.end(at.column), p1 = a.y.end(at.row);
+    for (int p = a.y.first(at.row); p < p1; ++p) {
+        const T rows = a.row_count(p);
+        for (int q = q0; q < q1; ++q) sum = add(sum, plane[p * G.h + q * G.w] / (rows * T(a.column_count(q))));
+    }
     Y[n] = sum;
 }
 

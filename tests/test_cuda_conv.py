@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import CONVOLUTION, SIZES, Row, V
+from checks import check_value, draw, gradients, same
 
+import minidl
+from minidl import kernels
 from minidl.kernels import emulator, reference
 from minidl.kernels.cuda import Backend
 from minidl.kernels.cuda import conv as lines
@@ -288,3 +292,31 @@ def test_what_no_kernel_covers_is_the_references() -> None:
     assert not backend.device.launches
     with pytest.raises(ValueError):
         backend.conv2d(numbers((1, 2, 3, 3)), numbers((1, 2, 4, 4)), None, *options)
+
+
+# ------------------------------------------------------------------------------------------ the table of operations
+
+WINDOWED = ("conv", "max_pool", "avg_pool")
+CASES = [
+    pytest.param(row, variant, id=f"{row.op}-{variant}")
+    for row in CONVOLUTION
+    if row.op.startswith(WINDOWED)
+    for variant in row.variants
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("row", "variant"), CASES)
+def test_the_operations_of_the_table(row: Row, variant: V, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values and gradients of every convolution and pooling, by these kernels."""
+    arrays = draw(variant, SIZES)
+    with minidl.backend("reference"):
+        wanted = gradients(row, variant, arrays)
+    backend = Backend(Device())
+    monkeypatch.setitem(kernels._by_array, np.ndarray, backend)
+    check_value(row, variant, arrays, dtype)
+    got = gradients(row, variant, arrays, dtype)
+    for place in wanted:
+        same(f"{row.op}: gradient {place}", got[place], wanted[place], 1e-11 if dtype == np.float64 else 1e-4)
+    launched = {launch.kernel.partition("::")[0] for launch in backend.device.launches}
+    assert ("pool" if "pool" in row.op else "conv") in launched

@@ -15,6 +15,7 @@ static void barrier(const char* file, int line) {
 #define __syncthreads() barrier(__FILE__, __LINE__)
 
 #include "block.cuh"
+#include "conv.cu"
 #include "matmul.cu"
 #include "reduce.cu"
 
