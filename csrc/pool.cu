@@ -9,11 +9,11 @@
 //
 // A thread for each number of the result, neighbours for neighbours; only the gradient of the maximum has a warp for each plane. No atomic additions: every sum has its order.
 // Launch lines are in minidl/kernels/cuda/pool.py.
-#include "block.cuh"
+#include "emulator/cuda.h"
 
 namespace pool {
 
-constexpr int THREADS = block::THREADS;
+constexpr int THREADS = 256;
 
 template <class T> struct Image {   // (n, c, h, w)
     const T* data;

@@ -238,6 +238,30 @@ def test_grids() -> None:
     assert device.launches[1].counts.multiply_adds == steps * 16 * 64 * 64
 
 
+def test_which_rung_ships() -> None:
+    """Tiles, but where most of a tile would be empty."""
+    plain: Any = (1, 1), (1, 1), (1, 1)
+    backend = Backend(Device())
+    backend.conv2d(numbers((1, 8, 4, 4)), numbers((8, 1, 3, 3)), None, *plain, 8)
+    backend.conv2d_input(numbers((1, 8, 4, 4)), numbers((8, 3, 3, 3)), (4, 4), *plain, 1)
+    backend.conv2d_weight(numbers((1, 3, 4, 4)), numbers((1, 8, 4, 4)), (3, 3), *plain, 1)
+    backend.conv2d(numbers((1, 1, 4, 4)), numbers((8, 1, 3, 3)), None, *plain, 1)
+    backend.conv2d_input(numbers((1, 2, 4, 4)), numbers((2, 8, 3, 3)), (4, 4), *plain, 1)
+    backend.conv2d_weight(numbers((1, 4, 4, 4)), numbers((1, 8, 4, 4)), (3, 3), *plain, 1)
+    assert [launch.kernel.partition("<")[0].removeprefix("conv::") for launch in backend.device.launches] == [
+        "direct", "direct", "direct_weight", "implicit", "implicit", "implicit_weight"
+    ]  # fmt: skip
+
+
+def test_an_image_that_32_bits_cannot_count_is_left_to_the_reference() -> None:
+    """A view with steps so wide that its numbers lie 2^31 apart."""
+    device = Device()
+    x = np.lib.stride_tricks.as_strided(np.zeros(4, np.float32), (1, 1, 2, 2), (4, 4, 2**34, 4))
+    arguments: Any = x, numbers((8, 1, 1, 1), "float32"), None, (1, 1), (0, 0), (1, 1), 1
+    assert lines.conv2d(device, *arguments) is NotImplemented and not device.launches
+    assert lines.conv2d(device, x[:, :, :1].copy(), *arguments[1:]) is not NotImplemented
+
+
 def counts(convolution: Any, device: Device, *args: Any) -> Counts:
     convolution(*args)
     return device.launches[-1].counts

@@ -193,14 +193,16 @@ def _outputs(size: Any, taps: Any, stride: Pair, padding: Pair, dilation: Pair) 
 def _sensible(taps: Any, options: Options, groups: int, *images: Array) -> bool:
     """Whether a kernel can take these; where not, the reference has the words."""
     fine = groups >= 1 and all(t >= 1 and s >= 1 and p >= 0 and d >= 1 for t, s, p, d in zip(taps, *options))
-    # The kernels count with 32 bits within an image.
-    small = all(max(s * d, s + p + t * d) < 2**29 for t, s, p, d in zip(taps, *options))
-    return fine and small and covered(*images) and all(x.ndim == 4 and _reach(x) < 2**31 for x in images)
+    # Within an image the kernels count with 32 bits, over the whole range of a window that begins inside.
+    beyond = max(p + t * d for t, _, p, d in zip(taps, *options))
+    small = beyond < 2**29 and all(s * d < 2**29 for _, s, _, d in zip(taps, *options))
+    return fine and small and covered(*images) and all(x.ndim == 4 and _reach(x, beyond) < 2**31 for x in images)
 
 
-def _reach(x: Array) -> int:
-    """From the first to the last number of an image, in numbers."""
-    return sum((n - 1) * abs(stride) // x.itemsize for n, stride in zip(x.shape[1:], x.strides[1:]))
+def _reach(x: Array, beyond: int) -> int:
+    """The numbers from the first to the last one of an image, and of so many rows and columns more."""
+    sizes = (x.shape[1], x.shape[2] + beyond, x.shape[3] + beyond)
+    return sum(n * abs(stride) // x.itemsize for n, stride in zip(sizes, x.strides[1:]))
 
 
 # ------------------------------------------------------------------------------------------------------- the three
