@@ -86,12 +86,16 @@ template <class T> __global__ void __launch_bounds__(THREADS) max_input(long lon
     Y += plane * size, index += plane * windows;
     for (int i = low + lane; i < high; i += 32) Y[i] = 0;
     const T* from = G.data + plane / channels * G.n + plane % channels * G.c;
+    long long next_chosen = lane < windows ? index[lane] : -1;   // fetched a step ahead, for steps wait for each other
+    T next_g = lane < windows ? from[lane / Q * G.h + lane % Q * G.w] : T(0);
     for (int first = 0; first < windows; first += 32) {
-        const int i = first + lane;
-        const long long chosen = i < windows ? index[i] : -1;
+        const long long chosen = next_chosen;
         const bool mine = chosen >= low && chosen < high;
         const int place = mine ? static_cast<int>(chosen) : -1 - lane;   // of its own, so that it is no other lane's
-        const T g = mine ? from[i / Q * G.h + i % Q * G.w] : T(0);
+        const T g = next_g;
+        const int i = first + 32 + lane;
+        next_chosen = i < windows ? index[i] : -1;
+        if (i < windows) next_g = from[i / Q * G.h + i % Q * G.w];
         unsigned others = __match_any_sync(ALL_LANES, place);
         const bool adds = mine && __ffs(others) - 1 == lane;
         others = adds ? others & (others - 1) : 0;

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from minidl.kernels import emulator, reference
+from minidl.kernels import emulation, emulator, reference
 from minidl.kernels.cuda import Backend
 from minidl.kernels.cuda import pool as lines
-from minidl.kernels.emulator import Device
+from minidl.kernels.emulator import Device, KernelFault
 
 pytestmark = pytest.mark.skipif(
     not emulator.available(), reason="the emulator is not built; type: python setup.py build_ext --inplace"
 )
+CSRC = Path(__file__).parent.parent / "csrc"
 TYPES = ["float32", "float64"]
 PLANES = [(1, 1, 1, 1), (2, 3, 7, 5), (1, 2, 4, 13), (3, 1, 8, 8)]
 WINDOWS = [  # kernel, stride, padding
@@ -157,6 +161,20 @@ def test_bands_do_not_change_a_bit(backend: Any, monkeypatch: pytest.MonkeyPatch
     same(backend.max_pool2d_input(g, index, (30, 40)), many)
     assert backend.device.launches[-1].grid == (2, 1)
     assert all(launch.counts.atomics == 0 for launch in backend.device.launches)
+
+
+def test_the_warps_barrier_cannot_be_left_out(tmp_path: Path) -> None:
+    if shutil.which(os.environ.get("CXX", "c++").split()[0]) is None:
+        pytest.skip("needs a C++ compiler")
+    source = (CSRC / "pool.cu").read_text(encoding="utf-8")
+    assert source.count("__syncwarp();") == 1
+    faulty = tmp_path / "faulty.cu"
+    faulty.write_text(source.replace("__syncwarp();", ""), encoding="utf-8")
+    device = Device(kernels=emulation.build(faulty, tmp_path / "faulty.so", csrc=CSRC))
+    index = np.random.default_rng(0).integers(0, 50, (1, 2, 9, 9))
+    with pytest.raises(KernelFault, match="no barrier lies between") as caught:
+        lines.max_pool2d_input(device, np.ones(index.shape), index, (5, 10))
+    assert {fault.kind for fault in caught.value.faults} == {"race"}
 
 
 def test_places_outside_of_the_plane_get_nothing(backend: Any) -> None:
