@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from minidl.kernels import emulation, emulator
-from minidl.kernels.cuda import Backend, attention, index, optim, softmax
+from minidl.kernels.cuda import Backend, attention, conv, index, optim, softmax
 from minidl.kernels.emulator import Counts, Device, KernelFault
 
 pytestmark = pytest.mark.skipif(
@@ -161,9 +161,15 @@ def test_no_barrier_of_the_real_kernels_can_be_left_out(tmp_path: Path) -> None:
     leave_out = ctypes.CDLL(str(library.path)).leave_out
     random = np.random.default_rng(0)
     a, b, x = (random.random(shape, np.float32) for shape in ((130, 70), (70, 131), (2, 5000)))
+    images, filters = random.random((1, 8, 9, 9)), random.random((8, 8, 2, 2))
+    options = (1, 1), (0, 0), (1, 1), 1
     device = Device(kernels=library)
     asks: dict[str, list[Callable[[], Any]]] = {
         "block.cuh": [lambda: launch(library, "asks_twice")],
+        "conv.cu": [
+            partial(conv.conv2d_by_rung, device, "implicit", images, filters, None, *options),
+            partial(conv.conv2d_weight_by_rung, device, "implicit", images, images, (1, 1), *options),
+        ],
         "matmul.cu": [partial(rung, a, b, device=device) for _, rung in emulator.matmul],
         "attention.cu": [partial(attention.attention, device, *[np.ones((70, 40), np.float32)] * 3, None, False, 1.0)],
         "index.cu": [

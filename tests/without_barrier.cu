@@ -16,6 +16,7 @@ static void barrier(const char* file, int line) {
 
 #include "attention.cu"
 #include "block.cuh"
+#include "conv.cu"
 #include "index.cu"
 #include "matmul.cu"
 #include "optim.cu"

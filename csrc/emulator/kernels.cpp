@@ -1,10 +1,12 @@
 // The kernels' own source behind the emulator's words, compiled twice: checked and quick.
 #include "../attention.cu"
+#include "../conv.cu"
 #include "../elementwise.cu"
 #include "../index.cu"
 #include "../matmul.cu"
 #include "../normalize.cu"
 #include "../optim.cu"
+#include "../pool.cu"
 #include "../random.cu"
 #include "../recurrent.cu"
 #include "../reduce.cu"

@@ -62,6 +62,15 @@ inline unsigned __ballot_sync(unsigned mask, int vote, MINIDL_HERE) { return min
 inline int __any_sync(unsigned mask, int vote, MINIDL_HERE) { return minidl::emulator::ballot("__any_sync", mask, vote != 0, {file, line}) != 0; }
 inline int __all_sync(unsigned mask, int vote, MINIDL_HERE) { return minidl::emulator::ballot("__all_sync", mask, vote == 0, {file, line}) == 0; }
 
+// The lanes that give the same value as this one.
+template <class T> __attribute__((no_sanitize("thread"), noinline)) unsigned __match_any_sync(unsigned mask, T x, MINIDL_HERE) {
+    const minidl::emulator::Exchanged all = minidl::emulator::exchange("__match_any_sync", mask, minidl::emulator::to_bits(x), {file, line});
+    unsigned same = 0;
+    for (int lane = 0; lane < 32; ++lane)
+        if ((all.lanes >> lane & 1) && all.value[lane] == minidl::emulator::to_bits(x)) same |= 1u << lane;
+    return same;
+}
+
 // The lanes that come here together: those that wait here when no other lane of the warp can go on.
 inline unsigned __activemask(MINIDL_HERE) { return minidl::emulator::exchange("__activemask", 0xffffffffu, 0, {file, line}).lanes; }
 

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from . import reference
+from .cuda import conv as convolutions
 from .cuda import elementwise
 from .cuda import matmul as products
 from .cuda import reduce as sums
@@ -47,6 +48,7 @@ __all__ = [
     "Launch",
     "available",
     "binary",
+    "conv2d",
     "matmul",
     "profile",
     "softmax",
@@ -207,6 +209,11 @@ def _rung(line: Callable[..., Array], verb: str, rung: str, why: str) -> Callabl
     return run
 
 
+conv2d = Ladder(
+    "emulator.conv2d",
+    reference.conv2d,
+    {rung: _rung(convolutions.conv2d_by_rung, "conv2d", rung, line.why) for rung, line in convolutions.CONV2D.items()},
+)
 matmul = Ladder(
     "emulator.matmul",
     reference.matmul,

@@ -20,12 +20,12 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import reference
-from . import attention, elementwise, index, matmul, normalize, optim, random, recurrent, reduce, softmax
+from . import attention, conv, elementwise, index, matmul, normalize, optim, pool, random, recurrent, reduce, softmax
 from .launch import Device
 
 __all__ = ["FAMILIES", "VERBS", "Backend"]
 
-FAMILIES = (attention, elementwise, index, matmul, normalize, optim, random, recurrent, reduce, softmax)
+FAMILIES = (attention, conv, elementwise, index, matmul, normalize, optim, pool, random, recurrent, reduce, softmax)
 VERBS: dict[str, Callable[..., Any]] = {name: verb for family in FAMILIES for name, verb in family.VERBS.items()}
 
 
