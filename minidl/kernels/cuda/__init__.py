@@ -34,9 +34,10 @@ class Backend:
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        library = getattr(device, "plain", reference)  # the reference's verbs on arrays that are not NumPy's
         for name, plain in vars(reference).items():
             if callable(plain) and not name.startswith("_"):
-                setattr(self, name, self._verb(plain, VERBS.get(name)))
+                setattr(self, name, self._verb(getattr(library, name, plain), VERBS.get(name)))
 
     def _verb(self, plain: Callable[..., Any], own: Callable[..., Any] | None) -> Callable[..., Any]:
         def run(*args: Any) -> Any:

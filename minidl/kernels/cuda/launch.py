@@ -9,7 +9,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["MOST_BLOCKS", "Array", "Axes", "Device", "Matrix", "check_launch", "covered", "number_type", "pieces"]
+__all__ = [
+    "MOST_BLOCKS",
+    "Array",
+    "Axes",
+    "Device",
+    "Matrix",
+    "check_launch",
+    "contiguous",
+    "covered",
+    "number_type",
+    "pieces",
+]
 
 Array = Any  # NumPy's, the emulator's or CuPy's
 Axes = tuple[int, ...]
@@ -64,6 +75,11 @@ def check_launch(kernel: str, grid: Sequence[int], block: Sequence[int]) -> None
     fine = len(block) <= 3 and all(1 <= n <= most for n, most in zip(block, MOST_THREADS))
     if not fine or math.prod(block) > 1024:
         raise ValueError(f"{kernel}: blocks of {tuple(block)} threads; CUDA allows 1 to {MOST_THREADS}, 1024 in all")
+
+
+def contiguous(x: Array) -> Array:
+    """x, row after row in memory: itself, or a copy. (np.ascontiguousarray takes NumPy's arrays only.)"""
+    return x if x.flags.c_contiguous else x.copy(order="C")
 
 
 def pieces(size: int, piece: int) -> int:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
-from .launch import MOST_BLOCKS, Array, Axes, Device, covered, number_type, pieces
+from .launch import MOST_BLOCKS, Array, Axes, Device, contiguous, covered, number_type, pieces
 
 __all__ = ["SUM", "VERBS", "sum_by_rung"]
 
@@ -69,7 +67,7 @@ def sum_by_rung(device: Device, rung: str, x: Array, axes: Axes, keepdims: bool 
     M, N = math.prod(x.shape[d] for d in kept), math.prod(x.shape[d] for d in axes)
     if not M or not N:
         return device.zeros(shape, x.dtype)
-    X = np.ascontiguousarray(x.transpose(*kept, *axes).reshape(M, N))
+    X = contiguous(x.transpose(*kept, *axes).reshape(M, N))
     kernel, blocks = line.kernel.format(T=T), min(pieces(N, line.numbers), MOST_BLOCKS[1])
     if rung == "two_pass":
         while True:
