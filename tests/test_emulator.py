@@ -162,7 +162,8 @@ def test_no_barrier_of_the_real_kernels_can_be_left_out(tmp_path: Path) -> None:
     device = Device(kernels=library)
     asks: dict[str, list[Callable[[], Any]]] = {
         "block.cuh": [lambda: launch(library, "asks_twice")],
-        "matmul.cu": [partial(rung, a, b, device=device) for _, rung in emulator.matmul],
+        "matmul.cu": [partial(rung, a, b, device=device) for _, rung in emulator.matmul]
+        + [partial(emulator.tensor_cores.mma_tf32, a, b, device=device)],
         "reduce.cu": [partial(rung, x, (1,), False, device=device) for _, rung in emulator.sum],
     }
     asks["block.cuh"] += asks["reduce.cu"]

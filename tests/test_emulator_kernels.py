@@ -12,7 +12,7 @@ import pytest
 
 from minidl.kernels import emulator, reference
 from minidl.kernels.cuda import elementwise
-from minidl.kernels.cuda.matmul import MATMUL
+from minidl.kernels.cuda.matmul import MATMUL, TENSOR_CORES
 from minidl.kernels.cuda.reduce import SUM
 from minidl.kernels.emulator import Device
 
@@ -144,6 +144,7 @@ def test_every_kernel_has_a_launch_line() -> None:
         lines |= {line.kernel.format(T=T) for line in [*MATMUL.values(), *SUM.values()]}
         for kind, names in (("unary", elementwise.UNARY), ("binary", elementwise.BINARY)):
             lines |= {f"elementwise::{kind}<elementwise::{name.capitalize()}, {T}>" for name in names}
+    lines |= {line.kernel for line in TENSOR_CORES.values()}
     assert set(emulator.library(True).kernels) == set(emulator.library(False).kernels) == lines
 
 

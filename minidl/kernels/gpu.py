@@ -205,6 +205,11 @@ class Device:
         """A context in which this GPU is CuPy's current one."""
         return self.cupy.cuda.Device(self.index)
 
+    @property
+    def capability(self) -> int:
+        """The compute capability, 80 for 8.0."""
+        return int(self.here.compute_capability)
+
     def empty(self, shape: Sequence[int], dtype: Any) -> Array:
         """A new array that holds anything. MemoryError where it does not fit."""
         with _guarded(f"new array {tuple(shape)} of {np.dtype(dtype)}"), self.here:
