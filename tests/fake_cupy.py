@@ -5,6 +5,7 @@ no mixing with them), its kernels are the emulator's quick ones, called with arg
 from __future__ import annotations
 
 import ctypes
+import time
 import types
 from collections.abc import Callable
 from typing import Any
@@ -129,12 +130,22 @@ class Device:
     def __init__(self, cupy: FakeCupy, index: int) -> None:
         self.cupy, self.index = cupy, index
 
+    compute_capability = "90"
+
     def __enter__(self) -> Device:
         self.cupy.current.append(self.index)
         return self
 
     def __exit__(self, *error: Any) -> None:
         self.cupy.current.pop()
+
+
+class Event:
+    def record(self) -> None:
+        self.time = time.perf_counter()
+
+    def synchronize(self) -> None:
+        pass
 
 
 class FakeCupy(types.ModuleType):
@@ -149,6 +160,7 @@ class FakeCupy(types.ModuleType):
         self.waits = 0
         self.versions = (0, 13020)
         self.ndarray = Array
+        self.__version__ = "14.2.0"
         special = types.ModuleType("cupyx.scipy.special")
         special.erf = lambda x: wrap(reference.erf(unwrap(x)))  # type: ignore[attr-defined]
         self.special = special
@@ -165,9 +177,12 @@ class FakeCupy(types.ModuleType):
                 driverGetVersion=lambda: self.versions[0],
                 runtimeGetVersion=lambda: self.versions[1],
                 deviceSynchronize=self._wait,
+                getDeviceProperties=lambda index: {"name": b"no card", "totalGlobalMem": 1 << 30},
             ),
             driver=types.SimpleNamespace(CUDADriverError=CUDADriverError),
             compiler=types.SimpleNamespace(CompileException=CompileException),
+            Event=Event,
+            get_elapsed_time=lambda start, end: 1e3 * (end.time - start.time),
         )
 
     def fails_at(self, where: str) -> None:
