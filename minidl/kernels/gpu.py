@@ -6,8 +6,8 @@
 
 A kernel is compiled by NVRTC when it is first launched on a kind of GPU, and kept by CuPy in its cache on disk
 (`~/.cupy/kernel_cache`, or where CUPY_CACHE_DIR says). Kernels run on CuPy's current stream, and nothing here waits
-for them except copies to the host: an error of a kernel shows up in a later call. CuPy compiles with `-ftz=true`:
-float32 numbers below 1.2e-38 count as 0 in kernels.
+for them except copies to the host: an error of a kernel shows up in a later call, and so does a wrong index. CuPy
+compiles with `-ftz=true`: float32 numbers below 1.2e-38 count as 0 in kernels.
 
 Verbs without a kernel run the reference's own formulas with CuPy's functions in NumPy's place (`_Plain`).
 """
@@ -176,15 +176,31 @@ def to_device(x: np.ndarray, index: int = 0) -> Array:
 
 
 def to_host(x: Array) -> np.ndarray:
-    """A copy of the GPU's array in NumPy's memory, when all that computes it is done."""
+    """A copy of the GPU's array in NumPy's memory, when all that computes it is done. Raises, too, what kernels before
+    found wrong with their arguments (`Device.later`)."""
     with _guarded(f"copy of {x.shape} {x.dtype} to the host"):
-        return np.asarray(_cupy().asnumpy(x))
+        copy = np.asarray(_cupy().asnumpy(x))
+        _look()
+    return copy
 
 
 def synchronize(index: int = 0) -> None:
-    """Wait until the GPU has done all its work."""
+    """Wait until the GPU has done all its work, and raise what kernels found wrong with their arguments."""
     with _guarded("synchronize"), _cupy().cuda.Device(index):
         _cupy().cuda.runtime.deviceSynchronize()
+        _look()
+
+
+_looks: list[Callable[[], None]] = []  # at what kernels leave behind, for the next time that the host waits
+MOST_LOOKS = 256
+
+
+def _look() -> None:
+    """All looks, once; the first that finds something raises."""
+    looks = list(_looks)
+    del _looks[: len(looks)]
+    for look in looks:
+        look()
 
 
 class Device:
@@ -228,6 +244,14 @@ class Device:
             with _guarded(f"copy of {result.shape} {result.dtype} to {self}"), self.here:
                 return self.cupy.asarray(result)
         return result
+
+    def later(self, look: Callable[[], None]) -> None:
+        """Call `look`, which reads what kernels wrote and raises where that tells of bad input, when the host waits for
+        the GPU anyway, or when many such looks are due."""
+        _looks.append(look)
+        if len(_looks) >= MOST_LOOKS:
+            with _guarded("a look at what kernels found"), self.here:
+                _look()
 
     def launch(
         self,
