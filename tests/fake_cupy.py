@@ -157,7 +157,7 @@ class FakeCupy(types.ModuleType):
         self.launches: list[tuple[Any, ...]] = []
         self.modules: list[dict[str, Any]] = []
         self.current = [0]
-        self.waits = 0
+        self.waits = self.freed = 0
         self.versions = (0, 13020)
         self.ndarray = Array
         self.__version__ = "14.2.0"
@@ -191,6 +191,9 @@ class FakeCupy(types.ModuleType):
 
     def _wait(self) -> None:
         self.waits += 1
+
+    def get_default_memory_pool(self) -> Any:
+        return types.SimpleNamespace(free_all_blocks=lambda: setattr(self, "freed", self.freed + 1))
 
     @staticmethod
     def _on_arrays(function: Callable[..., Any]) -> Callable[..., Any]:

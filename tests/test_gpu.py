@@ -1,26 +1,19 @@
-"""The device of CuPy's arrays. Without a GPU: on a stand-in for CuPy whose kernels are the emulator's, and through
-NVRTC, which compiles without one; with a GPU: for real.
-"""
+"""The device of CuPy's arrays: on a stand-in for CuPy whose kernels are the emulator's; on a GPU, where there is one."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import nvrtc
 import pytest
 from fake_cupy import Array, CompileException, CUDADriverError, CUDARuntimeError, FakeCupy, OutOfMemoryError
 
 from minidl.kernels import emulator, gpu, reference
 from minidl.kernels.cuda import Backend
-from minidl.kernels.cuda.source import folder, source
 
 ONE = (1, 1)
 NEEDS_EMULATOR = pytest.mark.skipif(
@@ -195,6 +188,7 @@ def test_a_verb_that_cupy_cannot_compute_is_computed_on_the_host(fake: FakeCupy)
 @NEEDS_EMULATOR
 def test_a_launch_as_cupy_sees_it(fake: FakeCupy) -> None:
     device = gpu.device()
+    assert device.array is gpu.array_type() is fake.ndarray and device.capability == 90
     first = len(fake.launches)
     a, b = (gpu.to_device(numbers(40, 36, seed=n)) for n in range(2))
     backend = Backend(device)
@@ -218,13 +212,20 @@ def test_a_second_gpu_is_the_current_one_while_it_works(monkeypatch: pytest.Monk
     forget()
     seen: list[int] = []
     empty = two.empty
-    two.empty = lambda *args: seen.append(two.current[-1]) or empty(*args)  # type: ignore[method-assign, func-returns-value]
+
+    def watched(shape: Any, dtype: Any) -> Array:
+        seen.append(two.current[-1])
+        return empty(shape, dtype)
+
+    monkeypatch.setattr(two, "empty", watched)
     Backend(gpu.device(1)).exp(gpu.to_device(numbers(3), 1))
     assert seen == [1] and two.current == [0]
     with pytest.raises(RuntimeError, match=r"'cuda:2': this machine has 2 GPU\(s\): use 'cuda:0', 'cuda:1'"):
         gpu.device(2)
     gpu.synchronize(1)
-    assert two.waits == 1
+    assert two.waits == 1 and two.freed == 0
+    gpu.empty_cache()
+    assert two.freed == 1
 
 
 def test_arguments_are_passed_by_value(fake: FakeCupy) -> None:
@@ -376,64 +377,7 @@ def test_the_real_cupy_says_the_same_without_a_driver() -> None:
     assert all(hasattr(plain, verb) for verb in VERBS)
 
 
-# ---------------------------------------------------------------------------------------- NVRTC and the GPU
-
-
-def instances() -> dict[str, list[str]]:
-    """The kernels that launch lines may name, by file."""
-    found: dict[str, list[str]] = {}
-    for kernel in sorted(emulator.library(False).kernels):
-        found.setdefault(source(kernel)[0], []).append(kernel)
-    return found
-
-
-@NEEDS_EMULATOR
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("file", sorted(path.name for path in folder().glob("*.cu")))
-def test_nvrtc_makes_every_instance(file: str) -> None:
-    if nvrtc.library() is None:
-        pytest.skip("needs NVRTC: pip install nvidia-cuda-nvrtc")
-    kernels = instances()[file]
-    for architecture in (75, 90) if file == "matmul.cu" else (90,):  # all of them: test_cuda.py
-        lowered, code, log = nvrtc.compiled(source(kernels[0])[1], file, kernels, architecture)
-        assert set(lowered) == set(kernels) and len(set(lowered.values())) == len(kernels) and not log
-        assert code[:4] == b"\x7fELF" and all(name.encode() in code for name in lowered.values())
-
-
-def test_nvrtc_makes_only_what_is_asked_for_and_names_the_line() -> None:
-    if nvrtc.library() is None:
-        pytest.skip("needs NVRTC: pip install nvidia-cuda-nvrtc")
-    name, text = source("reduce::tree<float>")
-    _, code, _ = nvrtc.compiled(text, name, ["reduce::tree<float>"], 75)
-    assert b"treeIf" in code and b"treeId" not in code and b"two_pass" not in code
-    line = next(n for n, each in enumerate((folder() / name).read_text().splitlines(), 1) if "part[t] = sum;" in each)
-    with pytest.raises(RuntimeError, match=rf"reduce\.cu\({line}\): error: identifier \"gone\""):
-        nvrtc.compiled(text.replace("part[t] = sum;", "part[t] = gone;"), name, ["reduce::tree<float>"], 75)
-
-
-def test_included_files_are_in_the_text_once() -> None:
-    text = source("reduce::tree<float>")[1]
-    assert text.count("block_sum(T x) {") == 1 and text.count("#define UNROLL") == 1
-    assert '#include "block.cuh"' not in text and "namespace minidl::emulator" not in text
-    assert not re.findall(r'#include "(?!words|warp|vectors|atomics)', text)
-    assert Path(folder(), "emulator", "cuda.h").exists()
-
-
-def test_an_installed_package_has_the_source(tmp_path: Path) -> None:
-    """Built without a compiler, which is quick: what the GPU needs is there all the same, and found."""
-    command = [sys.executable, "setup.py", "-q", "build", "--build-base", str(tmp_path / "base")]
-    command += ["--build-lib", str(tmp_path / "lib")]
-    environment = os.environ | {"CC": "false", "CXX": "false", "MINIDL_BUILD_STRICT": ""}
-    root = Path(__file__).parent.parent
-    run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-    if "No module named" in run.stderr:
-        pytest.skip(f"needs what builds minidl: {run.stderr.strip().splitlines()[-1]}")
-    ask = "import minidl.kernels.cuda.source as s; print(s.folder()); print(s.source('reduce::tree<float>')[1])"
-    environment |= {"PYTHONPATH": str(tmp_path / "lib")}
-    run = subprocess.run([sys.executable, "-c", ask], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    place, _, text = run.stdout.partition("\n")
-    assert Path(place) == tmp_path / "lib" / "minidl" / "kernels" / "cuda" / "csrc", run.stderr
-    assert text.strip() == source("reduce::tree<float>")[1]
+# ----------------------------------------------------------------------------------------------- on a real GPU
 
 
 @pytest.fixture

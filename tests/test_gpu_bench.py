@@ -14,6 +14,8 @@ from test_gpu import NEEDS_EMULATOR, fake, forget  # noqa: F401
 
 from minidl.bench import gpu as bench
 from minidl.bench.gpu_cases import cases
+from minidl.bench.gpu_steps import measured
+from minidl.bench.steps import workloads
 from minidl.kernels import emulator
 from minidl.kernels.cuda import matmul, reduce
 
@@ -65,12 +67,17 @@ def test_the_whole_benchmark(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(bench, "_checks", lambda root, until: {"tests": "passed: 3 passed"})
+    monkeypatch.setattr(bench, "STEPS_ON", "cpu")
+    monkeypatch.setattr(bench, "SETS", 1)
+    monkeypatch.setattr(bench, "ROUNDS", 1)
     assert bench.main(["--quick", "--out", str(tmp_path)]) == 0
     kept = json.loads((tmp_path / "gpu.json").read_text())
     assert {each["name"] for each in kept["kernels"]} == {case.name for case in cases(bench.ODD, bench.SHORT)}
     assert all(each["seconds"] > 0 and each["per_second"] > 0 for each in kept["kernels"])
     product = next(each for each in kept["kernels"] if each["name"].startswith("matmul.warp_tiled"))
     assert product["error"] < 1e-5 and product["peers"]["CuPy"] > 0 and set(kept["peaks"]) == {"copy", "float32"}
+    assert [row["name"] for row in kept["steps"]] == [work.name for work in workloads()]
+    assert all(row["seconds"] > 0 and np.all(np.isfinite(row["losses"]["minidl"])) for row in kept["steps"])
     assert kept["gpu"]["name"] == "no card" and kept["gpu"]["capability"] == 90 and kept["errors"]
     written = (tmp_path / "gpu.md").read_text()
     assert written in capsys.readouterr().out and "| matmul.warp_tiled 131 |" in written and "tests: passed" in written
@@ -82,3 +89,10 @@ def test_the_error_counts_nan_and_wrong_shapes() -> None:
     assert bench._error(x, x) == 0 and bench._error(x + 0.4, x) == pytest.approx(0.1)
     assert bench._error(np.array([1.0, np.nan]), x) == bench._error(x[:1], x) == np.inf
     assert bench._error((x, x + 4), (x, x)) == 1 and bench._error(x[:0], x[:0]) == 0
+
+
+def test_steps_are_held_against_pytorchs() -> None:
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
+    rows = measured("cpu", torch, 5, lambda run: float(run() is not None))
+    assert len(rows) == len(workloads()) and all(row["seconds"] == row["PyTorch"] == 1 for row in rows)
+    assert all(row["error"] < bench.STEP_LIMIT and len(set(row["losses"]["minidl"])) == 3 for row in rows)

@@ -4,7 +4,8 @@
 
 First every kernel is verified on fresh random numbers (the seed is printed), with results that hold NaN beforehand.
 Then it is timed by events: after a warm-up, in rounds over several sets of arguments, larger together than the GPU's
-cache; medians. The tests of the GPU and compute-sanitizer, where it is installed, run at the end. One table and one
+cache; medians. Whole training steps follow, beside
+PyTorch's. The tests of the GPU and compute-sanitizer, where it is installed, run at the end. One table and one
 JSON file go to benchmarks/results. Less than eight minutes.
 
 --emulator: only verify, at small sizes, on the CPU. --quick: small sizes, for a trial.
@@ -27,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.bench import gpu_steps
 from minidl.bench.gpu_cases import Case, cases
 from minidl.bench.report import keep, table
 from minidl.kernels import emulator, gpu
@@ -37,6 +39,8 @@ __all__ = ["main"]
 ODD, SHORT = 131, 10_007  # sizes at which kernels are verified: no multiples of anything
 LARGE, LONG = 4096, 1 << 26  # sizes at which they are timed
 SETS = 512 << 20  # bytes of arguments to go round, several times a GPU's cache
+STEPS_ON, STEP_LIMIT = "cuda", 1e-3  # where whole training steps run, and how far losses may be from PyTorch's
+ROUNDS = 5  # at least, for a median
 LIMIT = 7 * 60  # seconds for all; what is left over then is left out, and said so
 
 
@@ -105,7 +109,7 @@ class Clock:
         start, end = self.cupy.cuda.Event(), self.cupy.cuda.Event()
         rounds: list[float] = []
         until = time.monotonic() + seconds
-        while len(rounds) < 5 or (time.monotonic() < until and len(rounds) < 100):
+        while len(rounds) < ROUNDS or (time.monotonic() < until and len(rounds) < 100):
             start.record()
             for each in sets:
                 work(*each)
@@ -210,6 +214,11 @@ def _rows(measured: Sequence[dict[str, Any]], highest: dict[str, float]) -> Iter
         yield [each["name"], f"{each['seconds'] * 1e6:,.1f}", rate, share, *peers]
 
 
+def _step_rows(steps: Sequence[dict[str, Any]]) -> Iterator[list[str]]:
+    for row in steps:
+        yield [row["name"], *(f"{row[name] * 1e6:,.0f}" if name in row else "" for name in ("seconds", "PyTorch"))]
+
+
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="benchmarks/gpu.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -258,6 +267,11 @@ def main(given: Sequence[str] | None = None) -> int:
             wrong.append(case.name)
             print(f"gpu.py: {case.name} is wrong: {found['error']:.1e} from CuPy's", file=sys.stderr)
         measured.append(found)
+    steps = gpu_steps.measured(STEPS_ON, torch, options.seed, lambda run: clock.median(run, [()], 4 * seconds))
+    for row in steps:
+        if not row.get("error", 0.0) <= STEP_LIMIT:
+            wrong.append(row["name"])
+            print(f"gpu.py: {row['name']}: losses {row['error']:.1e} from PyTorch's", file=sys.stderr)
     root = Path(__file__).resolve().parents[2]
     checks = {} if options.no_tests else _checks(root, begin + LIMIT + 60)
     properties = cupy.cuda.runtime.getDeviceProperties(device.index)
@@ -269,11 +283,12 @@ def main(given: Sequence[str] | None = None) -> int:
     head = ["kernel", "µs", "reached", "of the peak", "CuPy, µs", "PyTorch, µs"]
     peak = ", ".join(f"{k} {v / 1e9:,.0f} {'GB/s' if k == 'copy' else 'GFLOP/s'}" for k, v in highest.items())
     lines = [table(head, list(_rows(measured, highest))), "", f"{card['name']}; measured peaks: {peak}."]
+    lines += ["", table(["training step", "µs", "PyTorch, µs"], list(_step_rows(steps))), ""]
     lines += [f"{name}: {outcome}" for name, outcome in checks.items()]
     lines += [f"left out, for the time was over: {', '.join(left_out)}"] if left_out else []
     print("\n".join(lines))
     figures = {"gpu": card, "seed": options.seed, "peaks": highest, "errors": errors, "kernels": measured}
-    path = keep(options.out / "gpu.json", figures | {"checks": checks, "left_out": left_out})
+    path = keep(options.out / "gpu.json", figures | {"steps": steps, "checks": checks, "left_out": left_out})
     path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     failed = any(outcome.startswith("FAILED") for outcome in checks.values())
     return int(bool(wrong) or failed)

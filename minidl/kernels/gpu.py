@@ -26,7 +26,7 @@ from . import reference
 from .cuda.launch import check_launch
 from .cuda.source import source
 
-__all__ = ["Device", "array_type", "available", "count", "device", "synchronize", "to_device", "to_host"]
+__all__ = ["Device", "array_type", "available", "count", "device", "empty_cache", "synchronize", "to_device", "to_host"]
 
 Array = Any  # cupy.ndarray
 EMULATOR = "device 'emulator' runs the same kernels on the CPU"
@@ -191,6 +191,11 @@ def synchronize(index: int = 0) -> None:
         _look()
 
 
+def empty_cache() -> None:
+    """Give memory that CuPy keeps for later arrays back to the driver."""
+    _cupy().get_default_memory_pool().free_all_blocks()
+
+
 _looks: list[Callable[[], None]] = []  # at what kernels leave behind, for the next time that the host waits
 MOST_LOOKS = 256
 
@@ -209,6 +214,7 @@ class Device:
     def __init__(self, index: int = 0) -> None:
         self.index = index
         self.cupy = _cupy()
+        self.array = self.cupy.ndarray
         self.plain = _Plain(self)
         self._functions: dict[str, Any] = {}
         self._errors = _gpu_errors()
