@@ -1,4 +1,4 @@
-"""The device of CuPy's arrays: on a stand-in for CuPy whose kernels are the emulator's; on a GPU, where there is one."""
+"""The device of CuPy's arrays: on a stand-in for CuPy whose kernels are the emulator's; on a GPU where there is one."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def measure(device: Any, clock: Clock, torch: Any, case: Case, seed: int, second
 def _checks(root: Path, until: float) -> dict[str, str]:
     """The last line of the tests on the GPU, and of compute-sanitizer."""
     found = {}
-    tests = [sys.executable, "-m", "pytest", "-q", "tests", "-k", "on_the_gpu"]
+    tests = [sys.executable, "-m", "pytest", "tests", "-k", "on_the_gpu"]
     tool = shutil.which("compute-sanitizer")
     verifying = [sys.executable, str(root / "benchmarks" / "gpu.py"), "--verify"]
     commands = {"tests": tests} if (root / "tests").is_dir() else {}
