@@ -64,6 +64,8 @@ class Build(build_ext):
         folder = Path(self.get_ext_fullpath("minidl._native")).parent
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "_build.json").write_text(json.dumps(self.report, indent=2) + "\n")
+        if not self.inplace:  # a checkout has them in csrc/
+            _ship_cuda(folder / "kernels" / "cuda" / "csrc")
 
     @property
     def errors(self) -> dict[str, str]:
@@ -163,6 +165,15 @@ class Build(build_ext):
         except Exception as error:  # as in _compile
             compiler = self.compiler.compiler_so[0]
             raise RuntimeError(f"the C compiler `{compiler}` refuses {ext.name} as Cython wrote it") from error
+
+
+def _ship_cuda(target: Path) -> None:
+    """The CUDA kernels' source, which is compiled where the GPU is (minidl/kernels/cuda/source.py)."""
+    shutil.rmtree(target, ignore_errors=True)  # of an earlier build
+    for path in [*CSRC.glob("*.cu"), *CSRC.glob("*.cuh"), CSRC / "emulator" / "cuda.h"]:
+        copy = target / path.relative_to(CSRC)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
 
 
 def _split(variable: str) -> list[str]:

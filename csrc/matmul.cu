@@ -7,9 +7,10 @@
 //     vectorized       the same, 16 bytes an instruction                                 a quarter of the loads
 //     double_buffered  fetch tile k+1, compute on tile k, one barrier a tile             the fetch hides behind the arithmetic
 //     warp_tiled       the same, a warp's sums in a near-square                          a warp asks shared memory for fewer different words
+//     tensor_cores     the same, a warp multiplies 16 x 8 x 8 words an instruction       numbers rounded to TF32, or stored as bfloat16; sums in float
 //
 // Launch lines, with grids and blocks, are in minidl/kernels/cuda/; `minidl cuda-profile matmul` shows what each rung saves.
-#include "emulator/cuda.h"
+#include "mma.cuh"
 
 namespace matmul {
 
@@ -241,6 +242,108 @@ template <class T> __global__ void __launch_bounds__(THREADS) warp_tiled(int M, 
     pipelined(M, N, K, A, B, C, Part<T>::of_warp());
 }
 
+// ---- tensor cores ------------------------------------------------------------------------------------------------------------
+
+// What a word of 32 bits holds for tensor cores: a number, rounded to TF32 on its way to shared memory, or two neighbours along k in bfloat16.
+struct Tf32 {
+    using T = float;
+    static constexpr int PER_WORD = 1;
+    static __device__ __forceinline__ unsigned word(T x, T) { return mma::tf32(x); }
+    static __device__ __forceinline__ void multiply(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) { mma::multiply_tf32(c, a, b); }
+};
+struct Bf16 {
+    using T = unsigned short;
+    static constexpr int PER_WORD = 2;
+    static __device__ __forceinline__ unsigned word(T x, T next) { return x | static_cast<unsigned>(next) << 16; }
+    static __device__ __forceinline__ void multiply(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) { mma::multiply_bf16(c, a, b); }
+};
+
+constexpr int WORDS = 16;                          // of k in a tile
+using WordTile = unsigned[WORDS][TILE + 8];        // rows are longer by 8 banks: what the lanes of a warp read, 4 rows by 8 columns, lies in 32 banks
+
+// A block's copy of a tile of words, 2 x 4 a thread. Along k a thread has 8 words side by side. Along x its words are of one row: two packs of numbers each give one of
+// TF32, or both give two of bfloat16, whose words take a number from each.
+template <class Number> struct WordCopy {
+    using T = typename Number::T;
+    static constexpr int L = Pack<T>::size, PER = Number::PER_WORD;
+    unsigned word[2][4];
+
+    static __device__ int place_x(int n, bool along_k) { return along_k ? threadIdx.x % TILE : threadIdx.x % 16 * L + n * (PER == 1 ? 64 : 4); }
+    static __device__ int place_word(int n, bool along_k) { return along_k ? threadIdx.x / TILE * 8 + n * 4 : threadIdx.x / 16; }
+
+    __device__ void fetch(const Panel<T>& from, bool wide, int x0, int k0) {
+        const bool along_k = from.along_k();
+        const auto pack_at = [&](int n) {
+            const int k = k0 + place_word(along_k || PER == 1 ? n : 0, along_k) * PER + (along_k || PER == 1 ? 0 : n);
+            return load_pack(from.data + (x0 + place_x(along_k || PER == 1 ? n : 0, along_k)) * from.x_stride + k * from.k_stride);
+        };
+        const auto number = [&](int x, int k) { return x < from.X && k < from.K ? from.data[x * from.x_stride + k * from.k_stride] : T(0); };
+        const int last_x = x0 + place_x(1, along_k) + (along_k ? 0 : 3), last_k = k0 + (place_word(1, along_k) + (along_k ? 4 : 1)) * PER - 1;
+        if (wide && last_x < from.X && last_k < from.K) {
+            const Pack<T> first = pack_at(0), second = pack_at(1);
+            UNROLL for (int e = 0; e < 4; ++e) {
+                if (PER == 1) word[0][e] = Number::word(first.lane[e], 0), word[1][e] = Number::word(second.lane[e], 0);
+                else if (along_k) word[0][e] = Number::word(first.lane[2 * e % L], first.lane[(2 * e + 1) % L]), word[1][e] = Number::word(second.lane[2 * e % L], second.lane[(2 * e + 1) % L]);
+                else word[0][e] = Number::word(first.lane[e], second.lane[e]), word[1][e] = Number::word(first.lane[(4 + e) % L], second.lane[(4 + e) % L]);
+            }
+        } else
+            UNROLL for (int n = 0; n < 2; ++n)
+                UNROLL for (int e = 0; e < 4; ++e) {
+                    const int x = x0 + place_x(n, along_k) + (along_k ? 0 : e), k = k0 + (place_word(n, along_k) + (along_k ? e : 0)) * PER;
+                    word[n][e] = Number::word(number(x, k), PER == 1 ? T(0) : number(x, k + 1));
+                }
+    }
+    __device__ void store(WordTile& tile, bool along_k) const {
+        UNROLL for (int n = 0; n < 2; ++n) {
+            const int x = place_x(n, along_k), k = place_word(n, along_k);
+            if (along_k) UNROLL for (int e = 0; e < 4; ++e) tile[k + e][x] = word[n][e];
+            else store_pack(&tile[k][x], Pack<unsigned>{{word[n][0], word[n][1], word[n][2], word[n][3]}});
+        }
+    }
+};
+
+// As warp_tiled, but a warp's 64 x 32 sums are 4 x 4 products of 16 x 8, each of one instruction that multiplies 1024 (bfloat16: 2048) pairs of numbers.
+template <class Number> __global__ void __launch_bounds__(THREADS)
+tensor_cores(int M, int N, int K, Matrix<const typename Number::T> A, Matrix<const typename Number::T> B, Matrix<float> C) {
+    using T = typename Number::T;
+    constexpr int STEP = WORDS * Number::PER_WORD;
+    __shared__ __align__(16) WordTile a[2];
+    __shared__ __align__(16) WordTile b[2];
+    A = A.of_batch(), B = B.of_batch(), C = C.of_batch();
+    const Panel<T> left{A.data, A.row, A.column, M, K}, right{B.data, B.column, B.row, N, K};
+    const bool left_wide = left.wide(), right_wide = right.wide();
+    const int i0 = blockIdx.y * TILE, j0 = blockIdx.x * TILE, warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    const int row = warp / 4 * 64 + g, column = warp % 4 * 32 + g;
+    float sum[4][4][4] = {};
+    WordCopy<Number> copy_a, copy_b;
+    copy_a.fetch(left, left_wide, i0, 0), copy_b.fetch(right, right_wide, j0, 0);
+    copy_a.store(a[0], left.along_k()), copy_b.store(b[0], right.along_k());
+    __syncthreads();
+    int stage = 0;
+    for (int k0 = 0; k0 < K; k0 += STEP) {
+        const bool more = k0 + STEP < K;
+        if (more) copy_a.fetch(left, left_wide, i0, k0 + STEP), copy_b.fetch(right, right_wide, j0, k0 + STEP);
+        UNROLL for (int k = 0; k < WORDS; k += 8) {
+            unsigned part_a[4][4], part_b[4][2];
+            UNROLL for (int p = 0; p < 4; ++p)
+                UNROLL for (int n = 0; n < 4; ++n) part_a[p][n] = a[stage][k + t + n / 2 * 4][row + p * 16 + n % 2 * 8];
+            UNROLL for (int q = 0; q < 4; ++q)
+                UNROLL for (int n = 0; n < 2; ++n) part_b[q][n] = b[stage][k + t + n * 4][column + q * 8];
+            UNROLL for (int p = 0; p < 4; ++p)
+                UNROLL for (int q = 0; q < 4; ++q) Number::multiply(sum[p][q], part_a[p], part_b[q]);
+        }
+        stage ^= 1;
+        if (more) copy_a.store(a[stage], left.along_k()), copy_b.store(b[stage], right.along_k());
+        __syncthreads();
+    }
+    UNROLL for (int p = 0; p < 4; ++p)
+        UNROLL for (int q = 0; q < 4; ++q)
+            UNROLL for (int n = 0; n < 4; ++n) {
+                const int i = i0 + row + p * 16 + n / 2 * 8, j = j0 + column - g + q * 8 + 2 * t + n % 2;
+                if (i < M && j < N) C(i, j) = sum[p][q][n];
+            }
+}
+
 }  // namespace matmul
 
 KERNEL(matmul::naive<float>)
@@ -257,3 +360,5 @@ KERNEL(matmul::double_buffered<float>)
 KERNEL(matmul::double_buffered<double>)
 KERNEL(matmul::warp_tiled<float>)
 KERNEL(matmul::warp_tiled<double>)
+KERNEL(matmul::tensor_cores<matmul::Tf32>)
+KERNEL(matmul::tensor_cores<matmul::Bf16>)

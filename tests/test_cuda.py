@@ -17,15 +17,15 @@ ARCHITECTURES = ["75", "80", "86", "89", "90"]
 SOURCES = [*sorted(CSRC.glob("*.cu")), ROOT / "tests" / "faults.cu"]
 
 
-def compile_cuda(source: Path, target: Path) -> str:
-    """The assembler's report on `source`, translated once for the oldest architecture and assembled for all."""
+def compile_cuda(source: Path, target: Path, oldest: str = ARCHITECTURES[0]) -> str:
+    """The assembler's report on `source`, translated once for the oldest architecture and assembled for all newer."""
     nvcc = shutil.which("nvcc")
     if nvcc is None:
         pytest.skip("needs nvcc, of NVIDIA's CUDA toolkit")
     listed = subprocess.run([nvcc, "--list-gpu-code"], capture_output=True, text=True, check=True).stdout.split()
     known = {name.removeprefix("sm_") for name in listed}
     missing = sorted(set(ARCHITECTURES) - known)
-    codes = [arch for arch in ARCHITECTURES if arch in known]
+    codes = [arch for arch in ARCHITECTURES if arch in known and int(arch) >= int(oldest)]
     codes += [max((name for name in known if name.isdigit()), key=int)]
     assert not missing, f"this nvcc knows no {missing}; it knows {sorted(known)}"
     code = ",".join(f"sm_{arch}" for arch in dict.fromkeys(codes))
@@ -47,6 +47,20 @@ def test_machine_code_without_warnings_or_spills(source: Path, tmp_path: Path) -
     assert {arch for _, arch in kernels} >= set(ARCHITECTURES) and len({arch for _, arch in kernels}) >= 6
     assert len({name for name, _ in kernels}) >= max(instances, 4) and len(spills) >= len(kernels)
     assert all(pair == ("0", "0") for pair in spills), report
+
+
+@pytest.mark.timeout(1200)
+def test_tensor_cores_are_used_from_compute_capability_80_on(tmp_path: Path) -> None:
+    """Translated for 7.5, as above, those kernels hold no more than a trap."""
+    report = compile_cuda(CSRC / "matmul.cu", tmp_path / "kernels.fatbin", oldest="80")
+    assert {arch for _, arch in re.findall(r"Compiling entry function '(\w+)' for 'sm_(\d+)'", report)} >= {"80", "90"}
+    assert not re.search(r"[1-9]\d* bytes spill stores", report), report
+    translated = tmp_path / "kernels.ptx"
+    command = ["nvcc", "-std=c++17", "-ptx", f"-I{CSRC}", "-arch=compute_80", str(CSRC / "matmul.cu"), "-o"]
+    subprocess.run([*command, str(translated)], check=True, timeout=600)
+    text = translated.read_text()
+    for word in ("mma.sync.aligned.m16n8k8", "mma.sync.aligned.m16n8k16", "cvt.rna.tf32.f32"):
+        assert word in text
 
 
 def test_a_spill_and_a_warning_would_be_seen(tmp_path: Path) -> None:

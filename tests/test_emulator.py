@@ -170,7 +170,8 @@ def test_no_barrier_of_the_real_kernels_can_be_left_out(tmp_path: Path) -> None:
             partial(conv.conv2d_by_rung, device, "implicit", images, filters, None, *options),
             partial(conv.conv2d_weight_by_rung, device, "implicit", images, images, (1, 1), *options),
         ],
-        "matmul.cu": [partial(rung, a, b, device=device) for _, rung in emulator.matmul],
+        "matmul.cu": [partial(rung, a, b, device=device) for _, rung in emulator.matmul]
+        + [partial(emulator.tensor_cores.mma_tf32, a, b, device=device)],
         "attention.cu": [partial(attention.attention, device, *[np.ones((70, 40), np.float32)] * 3, None, False, 1.0)],
         "index.cu": [
             partial(index.scatter_add, device, x, 1, np.zeros(x.shape, np.int64), x),

@@ -12,7 +12,7 @@ import pytest
 
 from minidl.kernels import emulator
 from minidl.kernels.cuda import FAMILIES
-from minidl.kernels.cuda.matmul import MATMUL
+from minidl.kernels.cuda.matmul import MATMUL, TENSOR_CORES
 from minidl.kernels.emulator import Device
 
 pytestmark = pytest.mark.skipif(
@@ -89,6 +89,7 @@ def test_every_kernel_has_a_launch_line() -> None:
     lines |= {kernel for family in FAMILIES for kernel in getattr(family, "KERNELS", ())}
     own_tests = ("softmax::", "normalize::")
     lines |= {name for name in emulator.library(True).kernels if name.startswith(own_tests)}
+    lines |= {line.kernel for line in TENSOR_CORES.values()}
     assert set(emulator.library(True).kernels) == set(emulator.library(False).kernels) == lines
 
 

@@ -18,8 +18,12 @@
     T* const name = reinterpret_cast<T*>(dynamic_shared_memory)
 
 // The instance of a kernel template that launch lines (minidl/kernels/cuda/) call by this text: KERNEL(matmul::tiled<float, 32>). One that is no template
-// is there anyway: PLAIN_KERNEL names it for the emulator.
+// is there anyway: PLAIN_KERNEL names it for the emulator. NVRTC is told which instances it shall make, one at a time.
+#if defined(__CUDACC_RTC__)
+#define KERNEL(...)
+#else
 #define KERNEL(...) template __global__ decltype(__VA_ARGS__) __VA_ARGS__;
+#endif
 #define PLAIN_KERNEL(name)
 
 // Arithmetic that the emulator counts: one multiplication with addition in one instruction, and one addition.

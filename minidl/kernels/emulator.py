@@ -53,6 +53,7 @@ __all__ = [
     "profile",
     "softmax",
     "sum",
+    "tensor_cores",
     "unary",
 ]
 
@@ -218,6 +219,11 @@ matmul = Ladder(
     "emulator.matmul",
     reference.matmul,
     {rung: _rung(products.by_rung, "matmul", rung, line.why) for rung, line in products.MATMUL.items()},
+)
+tensor_cores = Ladder(
+    "emulator.tensor_cores",
+    reference.matmul,
+    {name: _rung(products.by_tensor_cores, "tensor_cores", name, at.why) for name, at in products.TENSOR_CORES.items()},
 )
 sum = Ladder(
     "emulator.sum",

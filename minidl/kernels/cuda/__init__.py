@@ -9,9 +9,8 @@ tiles stand there beside the grids that follow from them, and in the kernels' ow
 option) it gives NotImplemented, and the array library's own functions take its place, as the reference calls them.
 
 A `Device` runs kernels; the lines are the same for each. The emulator (kernels/emulator.py) runs them on NumPy memory,
-on the CPU. A device of CuPy arrays takes the same protocol: `launch` looks a kernel up by its text, which is a name
-expression of NVRTC's, and packs the arguments in the same order. A launch whose kernel was not instantiated, or whose
-arguments have other sizes than the kernel's, is refused with a sentence.
+on the CPU; kernels/gpu.py runs them on CuPy's arrays, where a kernel's text is a name expression of NVRTC's. The
+emulator refuses a launch whose kernel was not instantiated, or whose arguments have other sizes than the kernel's.
 """
 
 from __future__ import annotations
@@ -34,9 +33,10 @@ class Backend:
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        library = getattr(device, "plain", reference)  # the reference's verbs on arrays that are not NumPy's
         for name, plain in vars(reference).items():
             if callable(plain) and not name.startswith("_"):
-                setattr(self, name, self._verb(plain, VERBS.get(name)))
+                setattr(self, name, self._verb(getattr(library, name, plain), VERBS.get(name)))
 
     def _verb(self, plain: Callable[..., Any], own: Callable[..., Any] | None) -> Callable[..., Any]:
         def run(*args: Any) -> Any:

@@ -1,15 +1,20 @@
-"""Launch lines of csrc/matmul.cu: C[i,k] = Σ[j] A[i,j] * B[j,k]."""
+"""Launch lines of csrc/matmul.cu: C[i,k] = Σ[j] A[i,j] * B[j,k].
+
+The rungs of MATMUL multiply what they are given. Those of TENSOR_CORES round it, to 10 bits of mantissa (TF32) or 7
+(bfloat16), and no verb uses them by itself.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .launch import MOST_BLOCKS, Array, Device, Matrix, covered, number_type, pieces
 
-__all__ = ["MATMUL", "VERBS", "by_rung", "matmul"]
+__all__ = ["MATMUL", "TENSOR_CORES", "VERBS", "by_rung", "by_tensor_cores", "matmul"]
 
 
 @dataclass(frozen=True)
@@ -74,29 +79,69 @@ MATMUL = {
     ),
 }
 
+TENSOR_CORES = {
+    "mma_tf32": Line(
+        "matmul::tensor_cores<matmul::Tf32>",
+        (256,),
+        (128, 128),
+        """A warp multiplies 16 x 8 by 8 x 8 numbers in one instruction, of float32 rounded to TF32. A thousand
+        multiplications an instruction; each product is off by up to 2**-10 of itself, while sums stay float32.""",
+    ),
+    "mma_bf16": Line(
+        "matmul::tensor_cores<matmul::Bf16>",
+        (256,),
+        (128, 128),
+        """The same with 16 numbers along k, stored as bfloat16. Half the bytes, and twice the multiplications an
+        instruction; the products are exact and the sums float32.""",
+    ),
+}
+OPERANDS = {"mma_tf32": ("float32",), "mma_bf16": ("bfloat16", "uint16")}
+OLDEST = 80  # compute capability 8.0, the first with TF32 and bfloat16
+
 
 def by_rung(device: Device, rung: str, a: Array, b: Array) -> Array:
     """C[i,k] = Σ[j] A[i,j] * B[j,k]
 
     a: (..., M, K), b: (..., K, N), any strides; batches broadcast.
     """
+    line = MATMUL[rung]
+    return _product(device, rung, line, line.kernel.format(T=number_type(f"matmul.{rung}", a, b)), a, b, a.dtype)
+
+
+def by_tensor_cores(device: Device, rung: str, a: Array, b: Array) -> Array:
+    """C[i,k] = Σ[j] A[i,j] * B[j,k], in float32
+
+    "mma_tf32": of float32 numbers, rounded to TF32. "mma_bf16": of bfloat16 numbers, or their bits as uint16.
+    RuntimeError on GPUs before compute capability 8.0 (Ampere).
+    """
+    kinds = {a.dtype.name, b.dtype.name}
+    if len(kinds) > 1 or not kinds <= set(OPERANDS[rung]):
+        raise ValueError(f"matmul.{rung}: got {a.dtype} and {b.dtype}; expected both {' or '.join(OPERANDS[rung])}")
+    capability = getattr(device, "capability", OLDEST)
+    if capability < OLDEST:
+        raise RuntimeError(
+            f"matmul.{rung}: this GPU has compute capability {capability / 10}, and its tensor cores know no TF32 and "
+            "bfloat16 (8.0, Ampere, is the first); use the rung warp_tiled"
+        )
+    return _product(device, rung, TENSOR_CORES[rung], TENSOR_CORES[rung].kernel, a, b, np.float32)
+
+
+def _product(device: Device, rung: str, line: Line, kernel: str, a: Array, b: Array, dtype: Any) -> Array:
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
         raise ValueError(f"matmul.{rung}: got {a.shape} @ {b.shape}; expected (..., M, K) @ (..., K, N)")
-    T = number_type(f"matmul.{rung}", a, b)
-    line = MATMUL[rung]
     try:
         batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ValueError:
         raise ValueError(f"matmul.{rung}: the batches of {a.shape} and {b.shape} do not broadcast") from None
     (M, K), N = a.shape[-2:], b.shape[-1]
-    c = device.empty((math.prod(batch), M, N), a.dtype)
+    c = device.empty((math.prod(batch), M, N), dtype)
     if c.size:
         A, B = (np.broadcast_to(x, batch + x.shape[-2:]).reshape(len(c), *x.shape[-2:]) for x in (a, b))
         for first in range(0, len(c), MOST_BLOCKS[2]):
             some = slice(first, first + MOST_BLOCKS[2])
             operands = {"A": Matrix(A[some]), "B": Matrix(B[some]), "C": Matrix(c[some])}
             grid = (pieces(N, line.tile[1]), pieces(M, line.tile[0]), len(c[some]))
-            device.launch(line.kernel.format(T=T), grid, line.block, {"M": M, "N": N, "K": K, **operands}, writes=["C"])
+            device.launch(kernel, grid, line.block, {"M": M, "N": N, "K": K, **operands}, writes=["C"])
     return c.reshape(*batch, M, N)
 
 

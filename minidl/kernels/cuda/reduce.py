@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .launch import MOST_BLOCKS, TYPES, Array, Axes, Device, covered, number_type, pieces
+from .launch import MOST_BLOCKS, TYPES, Array, Axes, Device, contiguous, covered, number_type, pieces
 from .walk import Walk, lanes_of, walk
 
 __all__ = ["KERNELS", "REDUCTIONS", "SUM", "VERBS", "sum_by_rung"]
@@ -75,7 +75,7 @@ def sum_by_rung(device: Device, rung: str, x: Array, axes: Axes, keepdims: bool 
     M, N = math.prod(x.shape[d] for d in kept), math.prod(x.shape[d] for d in axes)
     if not M or not N:
         return device.zeros(shape, x.dtype)
-    X = np.ascontiguousarray(x.transpose(*kept, *axes).reshape(M, N))
+    X = contiguous(x.transpose(*kept, *axes).reshape(M, N))
     kernel, blocks = line.kernel.format(T=T), min(pieces(N, line.numbers), MOST_BLOCKS[1])
     if rung == "two_pass":
         while True:
