@@ -57,8 +57,7 @@ def embedding(
     if not scale_grad_by_freq:
         return record(Y, weight, lambda G: _add_rows(G, x, V, padding_idx))
     times = np.maximum(np.bincount(x.array.reshape(-1), minlength=V), 1)
-    share = (1 / times)[x.array] if x.array.size else 1.0
-    scale = constant(np.asarray(share, weight.array.dtype)[..., None])
+    scale = constant((1 / times)[x.array].astype(weight.array.dtype)[..., None])
     return record(Y, weight, lambda G: _add_rows(G * scale, x, V, padding_idx))
 
 
@@ -103,4 +102,4 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
         num_classes = top
     if top > num_classes:
         raise ValueError(f"one_hot: class {top - 1} does not fit in {num_classes} classes")
-    return wrap((x.array[..., None] == np.arange(num_classes)).astype(int64))
+    return wrap((x.array[..., None] == np.arange(num_classes, like=x.array)).astype(int64))

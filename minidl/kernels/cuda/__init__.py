@@ -19,7 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .. import reference
+from ..arrays import one_device
 from . import elementwise, matmul, reduce
 from .launch import Device
 
@@ -29,18 +32,43 @@ FAMILIES = (elementwise, matmul, reduce)
 VERBS: dict[str, Callable[..., Any]] = {name: verb for family in FAMILIES for name, verb in family.VERBS.items()}
 
 
+NUMBERS = (int, float)
+
+
+def _as_arrays(a: Any, b: Any) -> tuple[Any, Any]:
+    """A Python number beside a floating-point array as an array of its dtype, beside another as NumPy takes it."""
+    if a.__class__ in NUMBERS and b.dtype.kind == "f":
+        return np.asarray(a, b.dtype, like=b), b
+    if b.__class__ in NUMBERS and a.dtype.kind == "f":
+        return a, np.asarray(b, a.dtype, like=a)
+    return (np.asarray(a, like=b), b) if a.__class__ in NUMBERS else (a, np.asarray(b, like=a))
+
+
 class Backend:
     """Every verb of the reference as a method, on one device."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        library = getattr(device, "plain", reference)  # the reference's verbs on arrays that are not NumPy's
         for name, plain in vars(reference).items():
             if callable(plain) and not name.startswith("_"):
-                setattr(self, name, self._verb(plain, VERBS.get(name)))
+                setattr(self, name, self._verb(getattr(library, name, plain), VERBS.get(name), name in elementwise.BINARY))
 
-    def _verb(self, plain: Callable[..., Any], own: Callable[..., Any] | None) -> Callable[..., Any]:
+    def _verb(self, plain: Callable[..., Any], own: Callable[..., Any] | None, two: bool) -> Callable[..., Any]:
         def run(*args: Any) -> Any:
+            for x in args:
+                if x.__class__ is np.ndarray and kind is not np.ndarray:
+                    args = self._all_here(args)
+                    break
+            if two and own is not None and (args[0].__class__ in NUMBERS or args[1].__class__ in NUMBERS):
+                args = _as_arrays(*args)
             result = NotImplemented if own is None else own(self.device, *args)
-            return self.device.adopt(plain(*args)) if result is NotImplemented else result
+            return self.device.adopt(plain(*args) if result is NotImplemented else result)
 
+        kind = getattr(self.device, "array", np.ndarray)
         return run
+
+    def _all_here(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments with the CPU's numbers of 0 dimensions on this device; RuntimeError for larger arrays."""
+        one_device(self.device.array, args)  # type: ignore[attr-defined]
+        return tuple([self.device.adopt(x) if x.__class__ is np.ndarray else x for x in args])

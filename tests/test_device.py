@@ -1,0 +1,240 @@
+"""Device "emulator": the whole engine on the CUDA backend, and no array that leaves its device unasked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import SIZES, TABLE, Row, V
+from checks import call, described, draw, loss_of, same, tensors_of, weights
+
+import minidl
+from minidl import autograd, kernels, tape
+from minidl.kernels.arrays import EmulatorArray
+
+if not kernels.emulator.available():
+    pytest.skip("the emulated kernels are not built", allow_module_level=True)
+
+CASES = [pytest.param(row, variant, id=f"{row.op}-{variant}") for row in TABLE for variant in row.variants]
+CHECKED = [case for row in TABLE for case in [pytest.param(row, row.variants[0], id=row.op)]][::4]
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The CPU's arrays that became tensors meanwhile: operations that left the device."""
+    strays: list[str] = []
+    whole = tape.wrap
+
+    def record(Y: Any, *rest: Any, **more: Any) -> Any:
+        y = recorded(Y, *rest, **more)
+        if y.array.__class__ is np.ndarray and y.array.ndim:
+            strays.append(f"record {y.array.shape} {y.array.dtype}")
+        return y
+
+    recorded = tape.record
+    for name, module in list(__import__("sys").modules.items()):
+        if name.startswith(("minidl.ops", "minidl.losses")) and getattr(module, "record", None) is recorded:
+            monkeypatch.setattr(module, "record", record)
+    assert whole is tape.wrap
+    yield strays
+
+
+def sent(row: Row, arrays: list[np.ndarray], dtype: Any, where: str) -> list[minidl.Tensor]:
+    return [x.detach().to(where).requires_grad_(x.requires_grad) for x in tensors_of(row, arrays, dtype, grad=True)]
+
+
+def answers(row: Row, variant: V, arrays: list[np.ndarray], dtype: Any, where: str) -> list[minidl.Tensor]:
+    """The results, then the gradients of a loss that weighs them at random."""
+    tensors = sent(row, arrays, dtype, where)
+    options = {k: v.to(where) if isinstance(v, minidl.Tensor) else v for k, v in variant.options.items()}
+    moved = V(*variant.inputs, **options)
+    results = call(row, moved, tensors)
+    inputs = [x for x in tensors if x.requires_grad]
+    if not inputs:
+        return results
+    G = [minidl.tensor(np.asarray(g, y.array.dtype)).to(where) for g, y in zip(weights(results), results, strict=True)]
+    return [*results, *autograd.grad(loss_of(results, G), inputs)]  # type: ignore[list-item]
+
+
+def compared(row: Row, variant: V, dtype: Any) -> None:
+    arrays = draw(variant, SIZES)
+    with np.errstate(all="ignore"):
+        right = answers(row, variant, arrays, dtype, "cpu")
+        got = answers(row, variant, arrays, dtype, "emulator")
+    name = described(row, variant, arrays)
+    for y, wanted in zip(got, right, strict=True):
+        assert y.array.__class__ is EmulatorArray, f"{name}: an array of {y.array.__class__.__name__}"
+        assert y.dtype == wanted.dtype, f"{name}: {y.dtype}, expected {wanted.dtype}"
+        same(name, y.detach().cpu().numpy(), wanted.detach().numpy(), 1e-11 if dtype is np.float64 else 5e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("row", "variant"), CASES)
+def test_the_table(row: Row, variant: V, dtype: Any, watched: list[str]) -> None:
+    """Every operation: values and gradients as on the CPU, in arrays of the emulator."""
+    compared(row, variant, dtype)
+
+
+@pytest.mark.parametrize(("row", "variant"), CHECKED)
+def test_the_table_in_checked_mode(row: Row, variant: V, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in a kernel would raise: races, accesses out of bounds, reads of what nobody wrote."""
+    checked = kernels.cuda.Backend(kernels.emulator.Device(True, array=EmulatorArray))
+    monkeypatch.setitem(kernels._by_array, EmulatorArray, checked)
+    compared(row, variant, np.float32)
+
+
+def test_the_environment_chooses_the_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    for mode, expected in (("checked", True), ("quick", False)):
+        monkeypatch.delitem(kernels._by_array, EmulatorArray, raising=False)
+        monkeypatch.setenv("MINIDL_EMULATOR", mode)
+        assert kernels.on("emulator").device.checked is expected
+    monkeypatch.delitem(kernels._by_array, EmulatorArray)
+    monkeypatch.setenv("MINIDL_EMULATOR", "fast")
+    with pytest.raises(ValueError, match="MINIDL_EMULATOR is 'fast'"):
+        minidl.zeros(2, device="emulator")
+
+
+def test_the_kernels_run() -> None:
+    backend = kernels.on("emulator")
+    before = len(backend.device.launches)
+    x = minidl.ones(3, 4, device="emulator")
+    ((x @ x.mT) * 2 + 1).sum()
+    names = [launch.kernel.split("<")[0] for launch in list(backend.device.launches)[before:]]
+    assert any(name.startswith("matmul") for name in names) and any(name.startswith("reduce") for name in names)
+
+
+# ------------------------------------------------------------------------------------------- to, from, and where
+
+
+MAKERS: dict[str, Any] = {
+    "tensor": lambda **on: minidl.tensor([[1.0, 2.0], [3.0, 4.0]], **on),
+    "zeros": lambda **on: minidl.zeros(2, 3, **on),
+    "ones": lambda **on: minidl.ones(2, 3, **on),
+    "full": lambda **on: minidl.full((2,), 7.0, **on),
+    "eye": lambda **on: minidl.eye(3, **on),
+    "arange": lambda **on: minidl.arange(5, **on),
+    "linspace": lambda **on: minidl.linspace(0, 1, 5, **on),
+    "rand": lambda **on: minidl.rand(3, 4, **on),
+    "randn": lambda **on: minidl.randn(3, 4, **on),
+    "randint": lambda **on: minidl.randint(9, (5,), **on),
+    "randperm": lambda **on: minidl.randperm(7, **on),
+    "normal": lambda **on: minidl.normal(1.0, 2.0, (3,), **on),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_tensors_are_made_on_the_device(name: str) -> None:
+    """The same seed gives the same numbers everywhere."""
+    minidl.manual_seed(3)
+    right = MAKERS[name]()
+    minidl.manual_seed(3)
+    made = MAKERS[name](device="emulator")
+    assert made.array.__class__ is EmulatorArray and str(made.device) == "emulator" and not made.is_cuda
+    same(name, made.cpu().numpy(), right.numpy(), 1e-6)
+    for like in (minidl.zeros_like, minidl.ones_like, minidl.empty_like):
+        assert like(made).device == made.device and like(made, device="cpu").device.type == "cpu"
+    assert made.new_zeros(2).device == made.new_tensor([1]).device == made.device
+
+
+def test_random_numbers_do_not_depend_on_the_device() -> None:
+    drawn = []
+    for where in ("cpu", "emulator"):
+        minidl.manual_seed(11)
+        x = minidl.zeros(5, 3, device=where)
+        drawn.append([x.uniform_().tolist(), x.normal_().tolist(), x.bernoulli_(0.4).tolist()])
+        drawn[-1].append(minidl.nn.functional.dropout(minidl.ones(6, 6, device=where), 0.5).tolist())
+        drawn[-1].append(minidl.multinomial(minidl.ones(8, device=where), 3).tolist())
+        drawn[-1].append(minidl.default_generator.get_state() if hasattr(minidl, "default_generator") else 0)
+    for one, other in zip(*drawn, strict=True):
+        same("drawn", one, other, 1e-6)
+
+
+def test_moving() -> None:
+    x = minidl.tensor([1.0, 2.0], requires_grad=True)
+    y = x.to("emulator")
+    assert y.to("emulator") is y and x.cpu() is x and x.to("cpu:0") is x and y.cpu().array.__class__ is np.ndarray
+    y.array[0] = 5.0
+    assert x.tolist() == [1.0, 2.0]
+    (y * 3).sum().backward()
+    assert x.grad is not None and x.grad.array.__class__ is np.ndarray and x.grad.tolist() == [3.0, 3.0]
+    z = minidl.zeros(2, dtype=minidl.float64, device="emulator")
+    assert x.to(z).dtype == minidl.float64 and x.to(z).device == z.device
+    assert x.to("emulator", minidl.float64).device == minidl.device("emulator")
+    assert minidl.as_tensor(np.ones(2), device="emulator").device == z.device
+    assert minidl.tensor(z).device == z.device and minidl.tensor([z[0], z[1]]).tolist() == [0.0, 0.0]
+    w = minidl.tensor(2.0, device="emulator")
+    assert w.item() == 2.0 and float(w) == 2.0 and bool(w) and "device='emulator'" in repr(w)
+    z.copy_(minidl.ones(2))
+    z[1] = minidl.tensor(3.0)
+    assert z.tolist() == [1.0, 3.0] and z.array.__class__ is EmulatorArray
+
+
+def test_numpy_refuses() -> None:
+    x = minidl.ones(2, device="emulator")
+    for leave in (x.numpy, lambda: np.asarray(x), lambda: np.from_dlpack(x)):
+        with pytest.raises(RuntimeError, match=r"x\.cpu\(\)\.numpy\(\)"):
+            leave()
+
+
+def test_views_share_memory() -> None:
+    x = minidl.zeros(3, 4, device="emulator", requires_grad=True)
+    y = x * 1
+    y[1].add_(2.0)
+    y.T[0].mul_(3.0)
+    y.reshape(-1)[11:] = 5.0
+    y[minidl.tensor([0, 2]).to("emulator"), 1] = 7.0
+    assert y.array.__class__ is EmulatorArray
+    assert y.tolist() == [[0, 7, 0, 0], [6, 2, 2, 2], [0, 7, 0, 5]]
+    (y * y).sum().backward()
+    assert x.grad is not None and x.grad.array.__class__ is EmulatorArray
+    assert x.grad.tolist() == [[0, 0, 0, 0], [36, 4, 4, 4], [0, 0, 0, 0]]
+
+
+MIXED = {
+    "add": lambda x, y: x + y,
+    "sub": lambda x, y: x - y,
+    "matmul": lambda x, y: x @ y,
+    "where": lambda x, y: minidl.where(x > 0, x, y),
+    "cat": lambda x, y: minidl.cat([x, y]),
+    "maximum": lambda x, y: minidl.maximum(x, y),
+    "linear": lambda x, y: minidl.nn.functional.linear(x, y),
+    "embedding": lambda x, y: minidl.nn.functional.embedding(x.long(), y),
+    "mse_loss": lambda x, y: minidl.nn.functional.mse_loss(x, y),
+    "gather": lambda x, y: minidl.gather(x, 0, y.long()),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_mixed_devices_are_refused(name: str) -> None:
+    here, there = minidl.ones(2, 2), minidl.ones(2, 2, device="emulator")
+    for x, y in ((here, there), (there, here)):
+        with pytest.raises(RuntimeError, match=f"^{name}: .*'emulator'.*'cpu'.*to\\('emulator'\\)"):
+            MIXED[name](x, y)
+
+
+def test_numbers_join_from_the_cpu() -> None:
+    x = minidl.tensor([1.0, 2.0], device="emulator", requires_grad=True)
+    w = minidl.tensor(3.0, requires_grad=True)
+    for y in (x * w, w * x, (1 - x) * w / 2, w ** x, minidl.where(x > 1, w, x)):
+        assert y.array.__class__ is EmulatorArray
+    (w * x + x / w).sum().backward()
+    assert w.grad is not None and w.grad.device.type == "cpu" and x.grad is not None
+    assert abs(w.grad.item() - (3 - 3 / 9)) < 1e-6 and x.grad.device == x.device
+    with pytest.raises(RuntimeError, match="grad: .*'cpu'.*'emulator'"):
+        x.grad = minidl.ones(2)
+
+
+def test_devices_that_are_not_there() -> None:
+    with pytest.raises(ValueError, match="device: 'tpu' is unknown; use 'cpu', 'cuda' or 'emulator'"):
+        minidl.zeros(1, device="tpu")
+    with pytest.raises(ValueError, match="there is only one emulator"):
+        minidl.device("emulator:1")
+    assert minidl.device("cuda:0").index == 0 and minidl.device("emulator").type == "emulator"
+    if minidl.cuda.is_available():
+        pytest.skip("the rest is for machines without a GPU")
+    for move in (lambda: minidl.ones(1).to("cuda"), lambda: minidl.ones(1).cuda(), lambda: minidl.ones(1, device="cuda:0")):
+        with pytest.raises(RuntimeError, match=r"^device 'cuda.*device 'emulator'"):
+            move()
+    assert minidl.cuda.device_count() == 0
