@@ -36,8 +36,8 @@ class Conversions:
         """
         if self.node is not None:
             raise RuntimeError("numpy: this tensor requires a gradient, which NumPy would lose; use x.detach().numpy()")
-        if self.array.__class__ in names and self.array.__class__ is not np.ndarray:
-            raise RuntimeError(f"numpy: this tensor is on device '{self.device}'; copy it to the CPU first: x.cpu().numpy()")
+        if self.array.__class__ is not np.ndarray and self.array.__class__ in names:
+            raise RuntimeError(f"numpy: this tensor is on device '{self.device}'; copy it first: x.cpu().numpy()")
         return self.array
 
     def __array__(self: Any, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

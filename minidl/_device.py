@@ -12,7 +12,7 @@ from .kernels import arrays
 KINDS = ("cpu", "cuda", "emulator")
 
 class device:
-    """Where a tensor lives: device("cpu"), device("cuda:0"), or device("emulator"), which runs the CUDA kernels on the CPU.
+    """Where a tensor lives: device("cpu"), device("cuda:0"), or device("emulator"): the CUDA kernels on the CPU.
 
     Equal devices compare equal, also with their name.
     """

@@ -88,7 +88,8 @@ class InPlace:
                 self._write(name, ops.index_put(self._alias(), index, value.to(self.dtype)))
                 return
             part = ops.getitem(self, at)
-            if address(value.array) != address(part.array) or value.stride() != part.stride() or value.shape != part.shape:
+            here, there = ((t.shape, t.stride(), address(t.array)) for t in (part, value))
+            if here != there:
                 part._write(name, _fitting(value.to(self.dtype), part.array.shape))
             return  # x[0] += 1 has written into x already, and now assigns x[0] to itself
         if not self.array.flags.writeable:

@@ -210,7 +210,7 @@ class Tensor(InPlace, Operations, Conversions):
             raise RuntimeError("grad: this tensor does not require a gradient; call requires_grad_() first")
         if value.array.__class__ is not self.array.__class__:
             raise RuntimeError(
-                f"grad: a gradient on device '{value.device}' does not fit a tensor on '{self.device}'; move it with .to"
+                f"grad: a gradient on device '{value.device}' does not fit a tensor on '{self.device}'; move one"
             )
         if value.array.shape != self.array.shape or value.array.dtype != self.array.dtype:
             raise ValueError(

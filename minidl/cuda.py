@@ -26,7 +26,7 @@ def synchronize(device: Any = None) -> None:
     name = "cuda" if device is None else str(device)
     if not gpu_available():
         raise RuntimeError(
-            f"cuda.synchronize: there is no device {name!r} here, and on the CPU every call has finished when it returns;"
+            f"cuda.synchronize: there is no device {name!r} here; on the CPU every call has finished when it returns:"
             " ask cuda.is_available() first"
         )
     _gpu().synchronize(device_class(name).index or 0)

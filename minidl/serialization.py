@@ -120,13 +120,14 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], di
             " save it again"
         )
 
-    if content[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
-        raise ValueError(
-            f"load: {path} is a pickle, which can run any code when loaded; save it as safetensors where it was made"
-        )
     try:
         entries = safetensors.deserialize(content)
     except safetensors.SafetensorError as error:
+        if content[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):  # as a header's length may begin, too
+            raise ValueError(
+                f"load: {path} is a pickle, which can run any code when loaded; save it as safetensors where it was"
+                " made"
+            ) from None
         raise broken(error) from None
     metadata: dict[str, str] = _header(content)[0].get("__metadata__") or {}
     arrays = {}

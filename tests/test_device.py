@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +14,10 @@ from cases import SIZES, TABLE, Row, V
 from checks import call, described, draw, loss_of, same, tensors_of, weights
 
 import minidl
-from minidl import autograd, kernels, tape
+from minidl import autograd, kernels, nn, optim, tape, train
+from minidl.cli import main
 from minidl.kernels.arrays import EmulatorArray
+from minidl.utils.data import DataLoader, TensorDataset
 
 if not kernels.emulator.available():
     pytest.skip("the emulated kernels are not built", allow_module_level=True)
@@ -23,22 +28,23 @@ CHECKED = [case for row in TABLE for case in [pytest.param(row, row.variants[0],
 
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The CPU's arrays that became tensors meanwhile: operations that left the device."""
+    """The operations that took the emulator's arrays and gave the CPU's."""
     strays: list[str] = []
-    whole = tape.wrap
 
     def record(Y: Any, *rest: Any, **more: Any) -> Any:
         y = recorded(Y, *rest, **more)
-        if y.array.__class__ is np.ndarray and y.array.ndim:
-            strays.append(f"record {y.array.shape} {y.array.dtype}")
+        if y.array.__class__ is np.ndarray and y.array.ndim and any(
+            t.array.__class__ is EmulatorArray for t in rest[::2] if t is not None
+        ):
+            strays.append(f"{rest[1].__qualname__} gives {y.array.dtype} {y.array.shape} on the CPU")
         return y
 
     recorded = tape.record
-    for name, module in list(__import__("sys").modules.items()):
+    for name, module in list(sys.modules.items()):
         if name.startswith(("minidl.ops", "minidl.losses")) and getattr(module, "record", None) is recorded:
             monkeypatch.setattr(module, "record", record)
-    assert whole is tape.wrap
     yield strays
+    assert not strays, strays
 
 
 def sent(row: Row, arrays: list[np.ndarray], dtype: Any, where: str) -> list[minidl.Tensor]:
@@ -49,7 +55,8 @@ def answers(row: Row, variant: V, arrays: list[np.ndarray], dtype: Any, where: s
     """The results, then the gradients of a loss that weighs them at random."""
     tensors = sent(row, arrays, dtype, where)
     options = {k: v.to(where) if isinstance(v, minidl.Tensor) else v for k, v in variant.options.items()}
-    moved = V(*variant.inputs, **options)
+    moved = variant.having()
+    moved.options = options
     results = call(row, moved, tensors)
     inputs = [x for x in tensors if x.requires_grad]
     if not inputs:
@@ -146,7 +153,6 @@ def test_random_numbers_do_not_depend_on_the_device() -> None:
         drawn.append([x.uniform_().tolist(), x.normal_().tolist(), x.bernoulli_(0.4).tolist()])
         drawn[-1].append(minidl.nn.functional.dropout(minidl.ones(6, 6, device=where), 0.5).tolist())
         drawn[-1].append(minidl.multinomial(minidl.ones(8, device=where), 3).tolist())
-        drawn[-1].append(minidl.default_generator.get_state() if hasattr(minidl, "default_generator") else 0)
     for one, other in zip(*drawn, strict=True):
         same("drawn", one, other, 1e-6)
 
@@ -234,7 +240,187 @@ def test_devices_that_are_not_there() -> None:
     assert minidl.device("cuda:0").index == 0 and minidl.device("emulator").type == "emulator"
     if minidl.cuda.is_available():
         pytest.skip("the rest is for machines without a GPU")
-    for move in (lambda: minidl.ones(1).to("cuda"), lambda: minidl.ones(1).cuda(), lambda: minidl.ones(1, device="cuda:0")):
+    x = minidl.ones(1)
+    for move in (lambda: x.to("cuda"), x.cuda, lambda: minidl.ones(1, device="cuda:0"), learner("cpu").cuda):
         with pytest.raises(RuntimeError, match=r"^device 'cuda.*device 'emulator'"):
             move()
     assert minidl.cuda.device_count() == 0
+
+
+# ------------------------------------------------------------------------------------ modules, optimizers, files
+
+
+def learner(where: str, seed: int = 0) -> nn.Module:
+    minidl.manual_seed(seed)
+    layers = nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
+    return nn.Sequential(*layers, nn.Dropout(0.1), nn.Linear(48, 10)).to(where)
+
+
+OPTIMIZERS: dict[str, Any] = {
+    "GD": lambda p: optim.GD(p, 0.1),
+    "SGD": lambda p: optim.SGD(p, 0.1, momentum=0.9, nesterov=True),
+    "Adam": lambda p: optim.Adam(p, 0.01),
+    "amsgrad": lambda p: optim.Adam(p, 0.01, amsgrad=True),
+    "AdamW": lambda p: optim.AdamW(p, 0.01),
+    "RMSprop": lambda p: optim.RMSprop(p, 0.01, momentum=0.5, centered=True),
+    "Adagrad": lambda p: optim.Adagrad(p, 0.01),
+    "Adadelta": lambda p: optim.Adadelta(p),
+}
+
+
+def steps(model: nn.Module, optimizer: Any, numbers: range, where: str) -> list[float]:
+    """The losses of the steps of these numbers, each with a batch of its own."""
+    found = []
+    for number in numbers:
+        rng = np.random.default_rng(number)
+        x = minidl.tensor(rng.normal(size=(8, 1, 8, 8)).astype(np.float32), device=where)
+        y = minidl.tensor(rng.integers(0, 10, 8), device=where)
+        loss = nn.functional.cross_entropy(model(x), y, label_smoothing=0.1)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        found.append(loss.item())
+    return found
+
+
+def devices(optimizer: Any) -> set[type]:
+    return {v.array.__class__ for s in optimizer.state.values() for v in s.values() if isinstance(v, minidl.Tensor)}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_steps_agree_with_the_cpu(name: str) -> None:
+    """Convolution, batch norm, pooling, dropout, a linear layer, cross-entropy, clipping: loss by loss."""
+    losses = []
+    for where in ("cpu", "emulator"):
+        model = learner(where)
+        optimizer = OPTIMIZERS[name](model.parameters())
+        losses.append(steps(model, optimizer, range(3), where))
+    assert devices(optimizer) <= {EmulatorArray}
+    same(name, losses[1], losses[0], 2e-4)
+
+
+def test_a_module_moves_in_place() -> None:
+    model = learner("cpu")
+    optimizer = optim.Adam(model.parameters(), 0.01)
+    before, weight = steps(model, optimizer, range(1), "cpu"), next(iter(model.parameters()))
+    sum((p.sum() for p in model.parameters()), minidl.zeros(())).backward()
+    assert model.to("emulator") is model and next(iter(model.parameters())) is weight
+    everything = [*model.parameters(), *model.buffers(), *(p.grad for p in model.parameters())]
+    assert {t.array.__class__ for t in everything} == {EmulatorArray}  # type: ignore[union-attr]
+    after = steps(model, optimizer, range(1, 3), "emulator")
+    assert devices(optimizer) == {EmulatorArray}
+    plain = learner("cpu")
+    same("losses", before + after, steps(plain, optim.Adam(plain.parameters(), 0.01), range(3), "cpu"), 2e-4)
+    model.cpu()
+    assert {t.array.__class__ for t in (*model.parameters(), *model.buffers())} == {np.ndarray}
+
+
+def test_weights_on_disk(tmp_path: Path) -> None:
+    model, file = learner("emulator"), tmp_path / "weights.safetensors"
+    minidl.save(model.state_dict(), file)
+    other = learner("emulator", seed=1)
+    other.load_state_dict(minidl.load(file))
+    for (name, one), (_, two) in zip(model.state_dict().items(), other.state_dict().items(), strict=True):
+        assert two.array.__class__ is EmulatorArray, name
+        same(name, two.cpu().numpy(), one.cpu().numpy(), 0)
+    assert minidl.load(file, map_location="emulator")["0.weight"].array.__class__ is EmulatorArray
+    optimizer, again = optim.Adam(model.parameters()), optim.Adam(other.parameters())
+    steps(model, optimizer, range(1), "emulator")
+    again.load_state_dict(optimizer.state_dict())
+    assert devices(again) == {EmulatorArray}
+    plain = learner("cpu", seed=2)
+    plain.load_state_dict(model.state_dict())
+    assert {t.array.__class__ for t in plain.state_dict().values()} == {np.ndarray}
+
+
+def loaders() -> tuple[DataLoader, DataLoader]:
+    parts = [minidl.data.load("digits").train.x[:96], minidl.data.load("digits").train.y[:96]]
+    x, y = minidl.tensor(parts[0].astype(np.float32) / 16), minidl.tensor(parts[1])
+    data = TensorDataset(x, y)
+    return DataLoader(data, 32, shuffle=True, generator=minidl.Generator(5)), DataLoader(data, 48)
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """Also on another device."""
+    histories = []
+    for first, second in (("emulator", "emulator"), ("emulator", "cpu")):
+        file = tmp_path / f"{second}.safetensors"
+        for epochs, where in ((1, first), (2, second)):
+            model, (some, valid) = learner(where), loaders()
+            optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9)
+            stop = train.EarlyStopping(3)
+            options: dict[str, Any] = dict(metrics={"accuracy": train.accuracy}, early_stopping=stop, verbose=False)
+            loss = nn.functional.cross_entropy
+            options |= {"epochs": epochs, "checkpoint": file, "resume": True}
+            history = train.fit(model, some, valid, loss, optimizer, **options)
+        assert model.get_parameter("0.weight").device.type == second and len(history) == 2
+        histories.append([row["train_loss"] for row in history])
+    same("losses", histories[1], histories[0], 2e-4)
+    assert train.predict(model.to("emulator"), valid).device.type == "cpu"
+
+
+class Losses(train.Callback):
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def batch_ends(self, run: train.Run) -> None:
+        self.losses.append(run.seen.total)
+
+
+def test_training_learns_and_agrees_with_the_cpu() -> None:
+    """The digits, through the CUDA kernels: the loss of each step within float32's tolerance of the CPU's."""
+    seen = []
+    for where in ("cpu", "emulator"):
+        model, (some, valid) = learner(where), loaders()
+        told = Losses()
+        adam, loss = optim.Adam(model.parameters(), 0.02), nn.functional.cross_entropy
+        history = train.fit(model, some, valid, loss, adam, epochs=6, callbacks=[told], verbose=False)
+        seen.append(told.losses)
+    assert len(seen[0]) == 18
+    same("losses", seen[1], seen[0], 1e-3)
+    assert history[-1]["train_loss"] < 0.6 * history[0]["train_loss"]
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "points.csv"
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(90, 2))
+    rows = [f"{a:.4f},{b:.4f},{'right' if a + b > 0 else 'left'}" for a, b in x]
+    table.write_text("\n".join(["a,b,side", *rows]) + "\n")
+    losses = []
+    for where in ("cpu", "emulator"):
+        run = tmp_path / where
+        options = ["--data", str(table), "--hidden", "8", "--epochs", "3", "--lr", "0.02", "--out", str(run)]
+        assert main(["train", *options, "--quiet", "--device", where]) == 0
+        losses.append([float(row.split(",")[2]) for row in (run / "history.csv").read_text().splitlines()[1:]])
+        assert main(["eval", str(run), "--quiet", "--device", where]) == 0
+        assert main(["predict", str(run), str(table), "--quiet", "--device", where]) == 0
+    same("losses", losses[1], losses[0], 1e-3)
+    capsys.readouterr()
+    assert main(["train", "--device", "emulater"]) == 2
+    assert "did you mean 'emulator'?" in capsys.readouterr().err
+    if not minidl.cuda.is_available():
+        assert main(["train", "--device", "cuda", "--out", str(tmp_path / "none")]) == 1
+        assert "device 'emulator'" in capsys.readouterr().err and not (tmp_path / "none").exists()
+    main(["doctor"])
+    assert "device 'emulator' runs the CUDA kernels" in capsys.readouterr().out
+
+
+def test_a_text_is_learned_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, written = tmp_path / "text.txt", []
+    text.write_text("abcdefgh " * 120)
+    small = ["--context", "8", "--width", "16", "--heads", "2", "--layers", "1", "--steps", "4", "--batch-size", "4"]
+    run = str(tmp_path / "run")
+    small += ["--data", str(text), "--model", "gpt", "--out", run]
+    assert main(["train", *small, "--quiet", "--device", "emulator"]) == 0
+    capsys.readouterr()
+    for where in ("cpu", "emulator"):
+        assert main(["sample", run, "--prompt", "abc", "--tokens", "12", "--quiet", "--device", where]) == 0
+        written.append(capsys.readouterr().out)
+    assert written[0] == written[1] and len(written[0]) == 16
+
+
+def test_importing_loads_no_emulator() -> None:
+    code = "import minidl, sys; minidl.ones(2); assert 'minidl.kernels.emulator' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

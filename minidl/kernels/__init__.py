@@ -1,11 +1,11 @@
 """Kernels: one module a backend, the same verbs in each, arrays in and arrays out.
 
 `reference` (NumPy) is the specification; `native` (C++) has the same names and hands what it lacks to the reference.
-`kernel(x)` picks by the type of array that a tensor holds: NumPy's, the emulator's, CuPy's. Beside the two backends of the
-CPU, device "emulator" and device "cuda" have the CUDA kernels (`cuda.Backend`), made when a first tensor goes there.
+`kernel(x)` picks by the type of array that a tensor holds: NumPy's, the emulator's, CuPy's. Devices "emulator" and
+"cuda" have the CUDA kernels (`cuda.Backend`), made when a first tensor goes there.
 
-Environment: `MINIDL_EMULATOR` = `quick` (the default) or `checked` is how device "emulator" runs kernels: as fast as the
-CPU can, or with every access to memory looked at, where a fault raises `emulator.KernelFault`.
+Environment: `MINIDL_EMULATOR` = `quick` (the default) or `checked` is how device "emulator" runs kernels: as fast as
+the CPU can, or with every access to memory looked at, where a fault raises `emulator.KernelFault`.
 
 `matmul`, `conv2d`, `sum` and `softmax` are ladders (ladders.py): each of these verbs in several forms, from pure Python
 to the kernel that ships, as in `minidl.kernels.matmul.blocked(a, b)`. `emulator` runs the CUDA kernels on the CPU.
@@ -73,7 +73,7 @@ def active() -> Any:
 
 
 def on(kind: str, index: int | None = None) -> Any:
-    """The kernel verbs of a device ("cpu", "emulator", "cuda"), made when first asked for; RuntimeError says why not."""
+    """The kernel verbs of "cpu", "emulator" or "cuda", made when first asked for; RuntimeError says why not."""
     if kind == "cpu":
         return active()
     array = EmulatorArray if kind == "emulator" else _gpu().array_type()
@@ -105,7 +105,7 @@ def _gpu() -> Any:
         return importlib.import_module("minidl.kernels.gpu")
     except ImportError:
         raise RuntimeError(
-            "device 'cuda': this build computes on no GPU; use device 'emulator', which runs the CUDA kernels on the CPU"
+            "device 'cuda': this build computes on no GPU; device 'emulator' runs the same kernels on the CPU"
         ) from None
 
 
@@ -121,7 +121,7 @@ def moved(array: Any, kind: str, index: int | None = None) -> Any:
     """A copy of the array on another device."""
     if kind == "emulator":
         on(kind)
-        return moved(array, "cpu").view(EmulatorArray) if array.__class__ is not np.ndarray else arrays.adopt(array.copy())
+        return arrays.adopt(array.copy() if array.__class__ is np.ndarray else moved(array, "cpu"))
     if kind == "cuda":
         on(kind, index)
         return _gpu().to_device(array if array.__class__ is np.ndarray else moved(array, "cpu"), index or 0)

@@ -78,10 +78,10 @@ def one_device(kind: type, values: Any) -> None:
 
 def mixed(one: type, other: type) -> RuntimeError:
     """The sentence for tensors of two devices in one operation."""
-    here, there = names[one], names[other]
+    here, there = sorted((names[one], names[other]), key="cpu".__eq__)  # the CPU last
     return RuntimeError(
         f"{_operation()}: got tensors on devices '{here}' and '{there}', expected all on one; move one with"
-        f" .to('{here if here != 'cpu' else there}')"
+        f" .to('{here}')"
     )
 
 

@@ -101,7 +101,8 @@ class GPT(nn.Module):
             raise ValueError(
                 f"GPT: {length} tokens{seen} are more than the context of {self.context}; give the last ones only"
             )
-        h = self.drop(self.tokens(index) + self.positions(arange(start, start + length, device=index.device)))  # (B, T, width)
+        places = arange(start, start + length, device=index.device)
+        h = self.drop(self.tokens(index) + self.positions(places))  # (B, T, width)
         for number, block in enumerate(self.blocks):
             h = block(h, None if cache is None else cache[number])
         return self.head(self.norm(h))

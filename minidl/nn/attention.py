@@ -195,7 +195,7 @@ class MultiheadAttention(Module):
         if is_causal:
             masks.append(from_numpy(np.tri(L, S, like=q.array) == 0))
         if extra:  # False and 0: every query may attend to what was put behind the keys
-            masks = [ops.cat([mask, zeros((*mask.shape[:-1], extra), dtype=mask.dtype, device=mask.device)], -1) for mask in masks]
+            masks = [ops.cat([mask, mask.new_zeros((*mask.shape[:-1], extra))], -1) for mask in masks]
         if all(mask.dtype == bool for mask in masks):
             barred = masks[0]
             for mask in masks[1:]:

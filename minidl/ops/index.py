@@ -32,7 +32,8 @@ def _index_of(index: Any, name: str) -> tuple[Any, bool, Any]:
     Something is left where whole numbers or single bools stand beside arrays: as PyTorch, they are taken first, so that
     they do not decide where the arrays' dimensions go: x[0, :, [1, 2]] is x[0][:, [1, 2]].
     """
-    parts = index if isinstance(index, tuple) else (index,)
+    parts: tuple[Any, ...] = index if isinstance(index, tuple) else (index,)
+    part: Any
     found: list[Any] = []
     arrays = single = False
     for part in parts:
@@ -72,11 +73,12 @@ def _numbers_first(parts: list[Any]) -> tuple[tuple[Any, ...], Any]:
     """An index in two steps: slices, None and whole numbers, then arrays and masks; a bool is a mask of one element."""
     first: list[Any] = []
     second: list[Any] = []
+    part: Any
     for part in parts:
         if isinstance(part, (bool, np.bool_)):
             first.append(None)
             second.append(np.array([part]))
-        elif part.__class__ in names:
+        elif type(part) in names:
             first += [slice(None)] * (part.ndim if part.dtype.kind == "b" else 1)
             second.append(part)
         else:
@@ -124,9 +126,9 @@ def _there(x: Tensor, index: Any) -> Any:
     return tuple(np.asarray(part, like=x.array) if part.__class__ is np.ndarray else part for part in index)
 
 
-def _own(index: Any) -> Any:
+def _own(index: tuple[Any, ...]) -> Any:
     """The index with arrays of its own, which nobody changes before a derivative reads them."""
-    return tuple(part.copy() if part.__class__ in names else part for part in index)
+    return tuple([each.copy() if type(each) in names else each for each in index])
 
 
 def _place(g: Tensor, at: Any, shape: tuple[int, ...], basic: bool) -> Tensor:
@@ -184,7 +186,7 @@ def misfit(value: tuple[int, ...], place: tuple[int, ...]) -> Exception:
 def check_dtype(x: Tensor, at: Any, value: Tensor) -> None:
     """Through an index array the value's dtype must be the tensor's; one element for a mask may have any."""
     if value.array.dtype != x.array.dtype:
-        arrays = [part for part in at if part.__class__ in names]
+        arrays: list[Any] = [part for part in at if type(part) in names]
         mask = len(arrays) == 1 and arrays[0].dtype.kind == "b"
         if not (mask and value.array.size == 1):
             raise TypeError(
@@ -196,6 +198,8 @@ def check_dtype(x: Tensor, at: Any, value: Tensor) -> None:
 def _gathered(name: str, x: Tensor, dim: int, index: Any) -> tuple[Tensor, int, Tensor]:
     x = tensor_of(x, name)
     index = integers(index, name, "index")
+    if index.array.__class__ is not x.array.__class__:
+        raise mixed(x.array.__class__, index.array.__class__)
     axis = dim_of(dim, x.array.ndim, name)
     if max(x.array.ndim, 1) != max(index.array.ndim, 1):  # a number counts as a vector of one element
         raise ValueError(f"{name}: index has {index.array.ndim} dimensions, the tensor {x.array.ndim}; they must agree")

@@ -9,6 +9,7 @@ import numpy as np
 from .. import tape
 from .._dtypes import int64
 from ..kernels import kernel
+from ..kernels.arrays import mixed
 from ..tape import record, wrap
 from ._common import constant, integers, tensor_of
 from .elementwise import where
@@ -41,6 +42,8 @@ def embedding(
     x, weight = integers(input, "embedding", "x"), tensor_of(weight, "embedding")
     if weight.array.ndim != 2:
         raise ValueError(f"embedding: weight must have 2 dimensions (V, D), got shape {weight.array.shape}")
+    if x.array.__class__ is not weight.array.__class__:
+        raise mixed(weight.array.__class__, x.array.__class__)
     V = weight.array.shape[0]
     if padding_idx is not None:
         if not -V <= padding_idx < V:

@@ -52,7 +52,8 @@ class Backend:
         library = getattr(device, "plain", reference)  # the reference's verbs on arrays that are not NumPy's
         for name, plain in vars(reference).items():
             if callable(plain) and not name.startswith("_"):
-                setattr(self, name, self._verb(getattr(library, name, plain), VERBS.get(name), name in elementwise.BINARY))
+                two = name in elementwise.BINARY
+                setattr(self, name, self._verb(getattr(library, name, plain), VERBS.get(name), two))
 
     def _verb(self, plain: Callable[..., Any], own: Callable[..., Any] | None, two: bool) -> Callable[..., Any]:
         def run(*args: Any) -> Any:
