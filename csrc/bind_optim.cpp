@@ -2,6 +2,7 @@
 #include "optim.h"
 
 #include <cmath>
+#include <new>
 
 namespace minidl {
 namespace {
@@ -75,12 +76,29 @@ PyObject* adam_step(Arrays params, Arrays grads, Arrays m, Arrays v, int64_t tim
     return step(PICK(optim).adam, {&params, &grads, &m, &v}, options);
 }
 
+PyObject* squared_norm(Arrays arrays) {
+    double result = 0;
+    for (const Array& a : arrays)
+        if (!a.contiguous()) return not_mine();
+    for (const int type : {NPY_FLOAT, NPY_DOUBLE}) {
+        const LongArray all({&arrays}, type);
+        if (all.size() == 0) continue;
+        Unlocked region(all.size() > LARGE);
+        if (!of_type(PICK(optim).squared_norm, type)(all, &result)) throw std::bad_alloc();
+    }
+    return PyFloat_FromDouble(result);
+}
+
+PyObject* scale_in_place(Arrays arrays, double factor) { return step(PICK(optim).scale, {&arrays}, factor); }
+
 }  // namespace
 
 Verbs optim_verbs() {
     return {
         verb<sgd_step>("sgd_step"),
         verb<adam_step>("adam_step"),
+        verb<squared_norm>("squared_norm"),
+        verb<scale_in_place>("scale_in_place"),
     };
 }
 

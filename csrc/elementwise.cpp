@@ -28,7 +28,7 @@ template <class T, int K> bool is_large(const Nest<K>& nest) {
 template <class T> ALWAYS_INLINE T like(T x, T) { return x; }
 template <class T> ALWAYS_INLINE vector<T> like(T x, vector<T>) { return splat(x); }
 
-// A formula that is shorter for arguments up to SMALL: f of a block that holds no others.
+// A formula that is shorter for arguments up to SMALL: f of a block that turns out to hold no others.
 template <class Name> struct Short { using type = void; };
 template <class Name> constexpr bool shortens = !__is_same(typename Short<Name>::type, void);
 template <class F, class... More> ALWAYS_INLINE const auto& last_of(const F& f, const More&... more) {
@@ -58,10 +58,15 @@ ALWAYS_INLINE void along(int64_t n, bool large, Y* __restrict y, const F& f, con
             while (i + BLOCK <= n) {
                 // Of positive numbers the one with the larger bits is larger, and a NaN is the largest.
                 const auto later = [](auto x, auto y) { return from_bits<decltype(x)>(bits(x) > bits(y) ? bits(x) : bits(y)); };
+                const int64_t begin = i;
                 vector<T> largest{};
-                for (int64_t j = i; j < i + BLOCK; j += L) largest = later(largest, magnitude(load(last_of(a...) + j)));
-                if (across<T>(largest, later) <= SMALL) vectors(i + BLOCK, brief);
-                else vectors(i + BLOCK, f);
+                vectors(begin + BLOCK, [&](auto... x) {
+                    largest = later(largest, magnitude(last_of(x...)));
+                    return brief(x...);
+                });
+                if (across<T>(largest, later) <= SMALL) continue;
+                i = begin;   // this block once more, for all arguments
+                vectors(begin + BLOCK, f);
             }
         vectors(n, f);
         if (past) streamed();

@@ -24,6 +24,7 @@ constexpr int64_t TASK = 1 << 18;                                // multiplicati
 constexpr int64_t COPY = 1 << 14;                                // numbers that a task packs
 constexpr int64_t BLOCK = 14;                                    // tiles of rows that stay in the second cache with a deep block
 constexpr int64_t FEW = 48;                                      // tiles up to which a task may pack its panels of B for itself
+constexpr int64_t TURNED = 1 << 16;                              // numbers of a narrow result that is computed the other way round
 constexpr int64_t TASKS = 16;                                    // that share the work well enough where each one packs
 
 // Rows that lie such a step apart share few places of the first cache, and drive each other out.
@@ -225,6 +226,23 @@ template <class T> bool compute(const Block<T>& p) {
     return fine;
 }
 
+// Few columns against a transposed A leave most lanes of a vector empty, but A's columns lie in memory as rows of Aᵀ: then Cᵀ = Bᵀ Aᵀ fills them.
+template <class T> bool narrow(const MatmulArguments& p) {
+    constexpr int64_t L = vec<T>::size;
+    return p.a_row == 1 && p.a_col != 1 && 1 < p.n && p.n < L && p.m >= 2 * L && p.m * p.n <= TURNED && !p.bias;
+}
+template <class T> bool product(MatmulArguments p, T* c, const T* a, const T* b);
+template <class T> bool narrow_product(MatmulArguments p, T* c, const T* a, const T* b) {
+    T* turned = static_cast<T*>(workspace(3, p.m * p.n * sizeof(T)));   // (N, M)
+    if (!turned) return false;
+    const int64_t M = p.m, N = p.n, row = p.b_row, col = p.b_col;
+    p.m = N, p.n = M, p.b_row = p.a_col, p.b_col = p.a_row, p.a_row = col, p.a_col = row;
+    if (!product(p, turned, b, a)) return false;
+    for (int64_t i = 0; i < M; ++i)
+        for (int64_t j = 0; j < N; ++j) c[i * N + j] = turned[j * M + i];
+    return true;
+}
+
 template <class T> bool product(MatmulArguments p, T* c, const T* a, const T* b) {
     if (p.m == 0 || p.n == 0) return true;
     if (p.n == 1 && p.m > 1) {   // a column is a row of the transposed problem; its one bias serves all
@@ -237,6 +255,7 @@ template <class T> bool product(MatmulArguments p, T* c, const T* a, const T* b)
         p.bias_step = 0;
     }
     constexpr int64_t L = vec<T>::size;
+    if (narrow<T>(p)) return narrow_product(p, c, a, b);
     if (p.m <= DOTS && p.b_row == 1 && p.b_col != 1 && p.a_col == 1) {
         switch (p.m) {
             case 1: dot_rows<T, 1>(p, c, a, b); break;
@@ -251,7 +270,7 @@ template <class T> bool product(MatmulArguments p, T* c, const T* a, const T* b)
     const int64_t chunk_n = smaller(p.n, COLUMNS), chunk_m = smaller(p.m, TALL);
     const int64_t chunk_panels = pieces(chunk_n, PANEL<T>), chunk_tiles = pieces(chunk_m, ROWS);
     const bool far = p.a_row == 1 && p.a_col * static_cast<int64_t>(sizeof(T)) >= 4096;   // each number of a row in a page of its own
-    const bool copy_a = chunk_panels > (p.a_row == 1 ? far ? 1 : 8 : crowded<T>(p.a_row) ? 8 : MANY);
+    const bool copy_a = chunk_panels > (p.a_row == 1 ? far ? 1 : 8 : MANY);
     const bool copy_b = p.b_col != 1 || chunk_tiles > (crowded<T>(p.b_row) ? 8 : MANY), share_b = copy_b && (copy_a || chunk_tiles > FEW);
     const bool ragged = p.n % L != 0;
 

@@ -3,12 +3,14 @@
 //     SGD:  g ← g + λ w;  b ← μ b + (1 - δ) g  (b ← g the first time);  w ← w - η b,  or with Nesterov's momentum  w ← w - η (g + μ b)
 //     Adam: m ← β1 m + (1 - β1) g;  v ← β2 v + (1 - β2) g²;  w ← w - η / (1 - β1^t) m / (√v / √(1 - β2^t) + ε)
 //
+// and what clipping needs: Σ g² over all gradients, and g ← factor g
+//
 //     for each piece of GRAIN elements of the lists, taken as one long array:
 //         for each array in it:
 //             for each element: the formula
 #include "optim.h"
 
-#include "maths.h"
+#include "lanes.h"
 
 namespace minidl::ISA {
 namespace {
@@ -78,11 +80,44 @@ template <class T> void adam(const Lists& lists, const AdamOptions& options) {
     });
 }
 
+// Squares and their sums within a piece in T, a piece's sum and the sum over the pieces, in their order, in double.
+template <class T> double sum_of_squares(const T* x, int64_t n) {
+    constexpr int64_t L = vec<T>::size, CHAINS = 4;
+    vector<T> sum[CHAINS] = {};
+    int64_t j = 0;
+    for (; j + CHAINS * L <= n; j += CHAINS * L)
+        UNROLL for (int c = 0; c < CHAINS; ++c) sum[c] += load(x + j + c * L) * load(x + j + c * L);
+    double total = across<T>((sum[0] + sum[1]) + (sum[2] + sum[3]), Plus{});
+    for (; j < n; ++j) total += static_cast<double>(x[j] * x[j]);
+    return total;
+}
+template <class T> bool squared_norm(const Lists& lists, double* result) {
+    const int64_t count = pieces(lists.start[lists.count], GRAIN);
+    double* partial = static_cast<double*>(workspace(0, count * sizeof(double)));
+    if (!partial) return false;
+    for (int64_t i = 0; i < count; ++i) partial[i] = 0;
+    for_each_part(lists, [=, &lists](int64_t i, int64_t begin, int64_t end) {
+        partial[(lists.start[i] + begin) / GRAIN] += sum_of_squares(static_cast<const T*>(lists.data[0][i]) + begin, end - begin);
+    });
+    for (int64_t i = 0; i < count; ++i) *result += partial[i];
+    return true;
+}
+
+template <class T> void scale(const Lists& lists, const double& factor) {
+    const T s = static_cast<T>(factor);
+    for_each_part(lists, [=, &lists](int64_t i, int64_t begin, int64_t end) {
+        T* __restrict g = static_cast<T*>(lists.data[0][i]);
+        for (int64_t j = begin; j < end; ++j) g[j] *= s;
+    });
+}
+
 }  // namespace
 
 constexpr OptimTable optim = {
     .sgd = {sgd<float>, sgd<double>},
     .adam = {adam<float>, adam<double>},
+    .squared_norm = {squared_norm<float>, squared_norm<double>},
+    .scale = {scale<float>, scale<double>},
 };
 
 }  // namespace minidl::ISA

@@ -20,6 +20,8 @@ struct AdamOptions {
 struct OptimTable {
     PerType<void (*)(const Lists&, const SgdOptions&)> sgd;
     PerType<void (*)(const Lists&, const AdamOptions&)> adam;
+    PerType<bool (*)(const Lists&, double*)> squared_norm;   // false: out of memory
+    PerType<void (*)(const Lists&, const double&)> scale;
 };
 
 }  // namespace minidl

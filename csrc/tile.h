@@ -163,11 +163,14 @@ template <class T> void pack_columns(T* __restrict y, int64_t lanes, const T* b,
                 UNROLL for (int l = 0; l < L; ++l) store(y + (done + l) * lanes + j, block[l]);
             }
     }
+    const T* end = b + (k - 1) * row + width;
     for (int64_t i = done; i < k; ++i) {
         T* line = y + i * lanes;
         const T* from = b + i * row;
-        if (col == 1 && width == lanes) for (int64_t j = 0; j < lanes; j += L) store(line + j, load(from + j));
-        else {
+        if (col == 1) {
+            for (int64_t j = 0; j < lanes; j += L)
+                store(line + j, j + L <= width ? load(from + j) : j < width ? load_part(from + j, width - j, end, T{0}) : typename vec<T>::type{});
+        } else {
             for (int64_t j = 0; j < width; ++j) line[j] = from[j * col];
             for (int64_t j = width; j < lanes; ++j) line[j] = 0;
         }

@@ -31,15 +31,16 @@ LIAR = """
 from minidl.bench.libraries.by_hand import NumPy
 
 class Liar(NumPy):
-    def matmul(self, a, b, form):
-        return super().matmul(a, b, form) * 1.001
+    def run_matmul(self, inputs, form):
+        right = super().run_matmul(inputs, form)
+        return lambda: right() * 1.001
 
 class Absent(NumPy):
     def __init__(self, threads):
         raise ImportError("no such library")
 
 class Fragile(NumPy):
-    def matmul(self, a, b, form):
+    def run_matmul(self, inputs, form):
         import os
         os._exit(3)
 """

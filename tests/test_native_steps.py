@@ -147,6 +147,23 @@ def test_steps_leave_to_the_reference_what_they_cannot_walk() -> None:
         native.sgd_step([np.ones(3)], [np.ones(4)], None, 0.5, 0.0, 0.0, 0.0, False, False)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_norm_and_scale_of_many_arrays(dtype: type) -> None:
+    for sizes in [(0,), (1,), (3, 0, 70), (16384, 1, 40000, 5), (7, 16383, 16385)]:
+        arrays = [numbers((n,), dtype, i) for i, n in enumerate(sizes)]
+        exact = math.fsum(float(x) ** 2 for each in arrays for x in each)
+        assert native.squared_norm(arrays) == pytest.approx(exact, rel=300 * resolution(dtype))
+        wanted = [x * dtype(0.3) for x in arrays]
+        native.scale_in_place(arrays, 0.3)
+        for got, want in zip(arrays, wanted, strict=True):
+            np.testing.assert_array_equal(got, want)
+    x = numbers((4, 6), dtype)
+    assert native.squared_norm([x.T, x]) == pytest.approx(2 * reference.squared_norm([x]), rel=1e-5)
+    assert math.isnan(native.squared_norm([np.array([1, math.nan], dtype)]))
+    mixed = [numbers((5,), np.float32), numbers((5,), np.float64)]
+    assert native.squared_norm(mixed) == pytest.approx(reference.squared_norm(mixed), rel=1e-5)
+
+
 # -------------------------------------------------------------------------------- random numbers and indexing
 
 

@@ -42,7 +42,7 @@ def ulps(verb: Callable[..., Array], spec: Callable[[Array], Array], x: Array) -
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
     "verb, bound",
-    [("exp", 1), ("expm1", 2), ("log", 1), ("log1p", 2), ("tanh", 6), ("sigmoid", 2), ("erf", 2), ("gelu", 16)],
+    [("exp", 1), ("expm1", 2), ("log", 1), ("log1p", 2), ("tanh", 6), ("sigmoid", 2), ("erf", 2), ("gelu", 25)],
 )
 def test_accuracy(verb: str, bound: float) -> None:
     rng = np.random.default_rng(1)

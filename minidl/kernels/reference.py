@@ -683,6 +683,16 @@ def adadelta_step(
         w -= lr * d
 
 
+def squared_norm(arrays: Sequence[Array]) -> float:
+    """Σ x² over all arrays."""
+    return math.fsum(float(np.sum(np.square(x), dtype=np.float64)) for x in arrays)
+
+
+def scale_in_place(arrays: Sequence[Array], factor: float) -> None:
+    for x in arrays:
+        x *= x.dtype.type(factor)
+
+
 # ------------------------------------------------------------------------------------------- steps of recurrent units
 
 

@@ -9,6 +9,8 @@ from minidl import ops
 from minidl._creation import tensor
 from minidl._tensor import Tensor
 from minidl.autograd import no_grad
+from minidl.kernels import kernel
+from minidl.optim.optimizer import InPlace
 
 
 def clip_grad_norm_(
@@ -29,17 +31,16 @@ def clip_grad_norm_(
         return tensor(0.0)
     norm_type = float(norm_type)
     with no_grad():
-        norms = ops.stack([_norm(g, norm_type) for g in gradients])
-        total = _norm(norms, norm_type)
-        if error_if_nonfinite and not math.isfinite(total.item()):
+        total = _norm_of_all(gradients, norm_type)
+        norm = total.item()
+        if error_if_nonfinite and not math.isfinite(norm):
             raise RuntimeError(
-                f"clip_grad_norm_: the gradients' norm is {total.item()}; look for its origin with "
-                "autograd.detect_anomaly()"
+                f"clip_grad_norm_: the gradients' norm is {norm}; look for its origin with autograd.detect_anomaly()"
             )
-        factor = ops.clamp(max_norm / (total + 1e-6), max=1.0)
-        if factor.item() != 1:  # NaN is not, and spreads
-            for g in gradients:
-                g.mul_(factor.to(g.dtype))
+        factor = max_norm / (norm + 1e-6)
+        if not factor >= 1:  # NaN is not, and spreads
+            with InPlace(gradients) as arrays:
+                kernel(gradients[0]).scale_in_place(arrays, factor)
     return total
 
 
@@ -77,12 +78,18 @@ def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     return [p.grad for p in every if p.grad is not None]
 
 
+def _norm_of_all(gradients: list[Tensor], p: float) -> Tensor:
+    """The p-norm of all gradients as one vector, in their dtype."""
+    if p == 2.0:
+        square = kernel(gradients[0]).squared_norm([g.array for g in gradients])
+        return tensor(math.sqrt(square), dtype=gradients[0].dtype, device=gradients[0].device)
+    return _norm(ops.stack([_norm(g, p) for g in gradients]), p)
+
+
 def _norm(x: Tensor, p: float) -> Tensor:
     """(Σ |x|^p)^(1/p) over all of x."""
     if p == math.inf:
         return ops.amax(ops.abs(x)) if x.numel() else x.sum()
-    if p == 2.0:
-        return ops.sqrt(ops.square(x).sum())
     return ops.pow(ops.pow(ops.abs(x), p).sum(), 1.0 / p)
 
 

@@ -7,10 +7,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Layers", "Library", "Run"]
+__all__ = ["Layers", "Library", "Run", "laid_out"]
 
 Run = Callable[[], Any]  # does the work once; an array of the library, or a tuple of them
 Layers = Sequence[Sequence[Any]]  # a network: ["linear", 784, 256], ["relu"], ["conv", 1, 16], ["pool"], ["flatten"]
+
+
+def laid_out(operands: Sequence[Any], form: str) -> tuple[Any, Any]:
+    """The operands of a product, one of them a transposed view: "A B", "A Bᵀ" or "Aᵀ B"."""
+    a, b = operands
+    return a.T if form == "Aᵀ B" else a, b.T if form == "A Bᵀ" else b
 
 
 class Library:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from minidl.bench.libraries.base import Layers, Library, Run
+from minidl.bench.libraries.base import Layers, Library, Run, laid_out
 
 __all__ = ["NumPy"]
 
@@ -31,8 +32,8 @@ class NumPy(Library):
 
     # ------------------------------------------------------------------------------------------------ kernels
 
-    def matmul(self, a: Array, b: Array, form: str) -> Array:
-        return a @ b if form == "A B" else a @ b.T if form == "A Bᵀ" else a.T @ b
+    def run_matmul(self, inputs: Sequence[Array], form: str) -> Run:
+        return partial(np.matmul, *laid_out(inputs, form))
 
     def conv2d(self, x: Array, w: Array, b: Array, padding: int) -> Array:
         windows = sliding_window_view(pad(x, padding), w.shape[2:], (2, 3))  # (N, C, H, W, R, S)

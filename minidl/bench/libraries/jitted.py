@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from minidl.bench.libraries.base import Layers, Library, Run
+from minidl.bench.libraries.base import Layers, Library, Run, laid_out
 
 __all__ = ["Jax"]
 
@@ -49,7 +50,7 @@ class Jax(Library):
     # ------------------------------------------------------------------------------------------------ kernels
 
     def matmul(self, a: Any, b: Any, form: str) -> Any:
-        return a @ b if form == "A B" else a @ b.T if form == "A Bᵀ" else a.T @ b
+        return operator.matmul(*laid_out((a, b), form))
 
     def linear(self, x: Any, w: Any, b: Any) -> Any:
         return x @ w.T + b

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any
 
 import numpy as np
 
-from minidl.bench.libraries.base import Layers, Library, Run
+from minidl.bench.libraries.base import Layers, Library, Run, laid_out
 
 __all__ = ["Tinygrad"]
 
@@ -64,7 +65,7 @@ class Tinygrad(Library):
     # ------------------------------------------------------------------------------------------------ kernels
 
     def matmul(self, a: Any, b: Any, form: str) -> Any:
-        return a @ b if form == "A B" else a @ b.T if form == "A Bᵀ" else a.T @ b
+        return operator.matmul(*laid_out((a, b), form))
 
     def conv2d(self, x: Any, w: Any, b: Any, padding: int) -> Any:
         return x.conv2d(w, b, padding=padding)

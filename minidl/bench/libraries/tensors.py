@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from minidl.bench.libraries.base import Layers, Library, Run
+from minidl.bench.libraries.base import Layers, Library, Run, laid_out
 
 __all__ = ["Minidl", "Torch", "TorchCompile"]
 
@@ -57,8 +58,8 @@ class Tensors(Library):
 
     # ------------------------------------------------------------------------------------------------ kernels
 
-    def matmul(self, a: Any, b: Any, form: str) -> Any:
-        return a @ b if form == "A B" else a @ b.mT if form == "A Bᵀ" else a.mT @ b
+    def run_matmul(self, inputs: Sequence[np.ndarray], form: str) -> Run:
+        return partial(self.lib.matmul, *laid_out([self.array(x) for x in inputs], form))
 
     def linear(self, x: Any, w: Any, b: Any) -> Any:
         return self.F.linear(x, w, b)
@@ -231,11 +232,9 @@ class Minidl(Tensors):
         stats = memory.memory_stats()
         return {"peak": stats["peak"], "fresh": stats["fresh"]}
 
-    def matmul(self, a: Any, b: Any, form: str) -> Any:
+    def run_matmul(self, inputs: Sequence[np.ndarray], form: str) -> Run:
         """The kernel itself, from arrays to an array, as NumPy's."""
-        a, b = a.array, b.array
-        product = self.lib.kernels.native.matmul
-        return product(a, b) if form == "A B" else product(a, b.T) if form == "A Bᵀ" else product(a.T, b)
+        return partial(self.lib.kernels.native.matmul, *laid_out(inputs, form))
 
     def gpt(self, config: dict[str, Any]) -> Any:
         from minidl.models import GPT
