@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -424,3 +425,57 @@ def test_a_text_is_learned_and_written(tmp_path: Path, capsys: pytest.CaptureFix
 def test_importing_loads_no_emulator() -> None:
     code = "import minidl, sys; minidl.ones(2); assert 'minidl.kernels.emulator' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+LAYERS: dict[str, Any] = {
+    "LSTM": lambda: nn.LSTM(3, 4, num_layers=2, bidirectional=True),
+    "GRU": lambda: nn.GRU(3, 4, batch_first=True),
+    "RNN": lambda: nn.RNN(3, 4, nonlinearity="relu"),
+    "attention": lambda: nn.MultiheadAttention(4, 2, add_bias_kv=True, add_zero_attn=True),
+    "transformer": lambda: nn.TransformerEncoderLayer(4, 2, 8, dropout=0.2, activation="gelu"),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_stay_on_the_device(name: str) -> None:
+    found = []
+    for where in ("cpu", "emulator"):
+        minidl.manual_seed(0)
+        layer = LAYERS[name]().to(where)
+        width = 3 if name in ("LSTM", "GRU", "RNN") else 4
+        x = minidl.randn(5, 2, width).to(where).requires_grad_()
+        y = layer(x, x, x, is_causal=True, attn_mask=causal(where)) if name == "attention" else layer(x)
+        y = y[0] if isinstance(y, tuple) else y
+        (y * y).sum().backward()
+        tensors = [y.detach(), x.grad, *(p.grad for p in layer.parameters())]
+        if where == "emulator":
+            assert {t.array.__class__ for t in tensors} == {EmulatorArray}
+        found.append([t.cpu().numpy() for t in tensors])
+    for got, right in zip(found[1], found[0], strict=True):
+        same(name, got, right, 5e-5)
+
+
+def causal(where: str) -> minidl.Tensor:
+    return minidl.ones(5, 5, dtype=minidl.bool, device=where).triu(1)
+
+
+def test_second_derivatives_and_checks() -> None:
+    x = minidl.tensor([[0.3, -0.7], [0.2, 0.9]], dtype=minidl.float64, device="emulator", requires_grad=True)
+    assert autograd.gradcheck(lambda x: minidl.softmax(x @ x.tanh(), 1)[:, [0, 1]].sort().values, x)
+    assert autograd.gradgradcheck(lambda x: minidl.log_softmax(x @ x, 1), x)
+    with pytest.raises(FloatingPointError, match="log made the first NaN"), autograd.detect_anomaly():
+        x.log()
+
+
+def test_indexing_copying_printing() -> None:
+    x = minidl.arange(6, device="emulator").reshape(2, 3)
+    assert copy.deepcopy(x).array.__class__ is EmulatorArray and x.T.contiguous().array.__class__ is EmulatorArray
+    assert x[1, 2].item() == 5 and x[1, 2].array.__class__ is EmulatorArray and [int(v) for v in x[0]] == [0, 1, 2]
+    assert x[x > 3].tolist() == [4, 5] and x[minidl.tensor([1])].tolist() == [[3, 4, 5]] and x[[0], [1]].tolist() == [1]
+    assert "device='emulator'" in repr(x) and 4 in x and minidl.nonzero(x).array.__class__ is EmulatorArray
+
+
+@pytest.mark.parametrize("make", [nn.Linear, nn.LSTM, nn.Embedding, nn.LSTMCell], ids=lambda make: make.__name__)
+def test_layers_are_made_on_the_device(make: Any) -> None:
+    for layer in (make(3, 4, device="emulator"), nn.BatchNorm1d(3, device="emulator")):
+        assert {t.array.__class__ for t in (*layer.parameters(), *layer.buffers())} == {EmulatorArray}

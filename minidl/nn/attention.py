@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl import ops
-from minidl._creation import empty, from_numpy, zeros
+from minidl._creation import empty, from_numpy
 from minidl._tensor import Tensor
 from minidl.nn import functional as F
 from minidl.nn import init
@@ -169,7 +169,7 @@ class MultiheadAttention(Module):
         """Keys or values (N, S, E), and what add_bias_kv and add_zero_attn put behind them."""
         N, _, E = x.shape
         parts = [x] if learned is None else [x, learned.expand(N, 1, E)]
-        return ops.cat([*parts, zeros((N, 1, E), dtype=x.dtype)] if self.add_zero_attn else parts, 1)
+        return ops.cat([*parts, x.new_zeros((N, 1, E))] if self.add_zero_attn else parts, 1)
 
     def _mask(
         self, q: Tensor, k: Tensor, padding: Tensor | None, attn_mask: Tensor | None, is_causal: bool, extra: int

@@ -70,13 +70,18 @@ def answers(model: nn.Module, loader: Iterable[Any]) -> Iterator[tuple[Tensor, A
                 (batch[0], batch[1] if len(batch) > 1 else None) if isinstance(batch, (tuple, list)) else (batch, None)
             )
             with no_grad():  # around the call alone: a generator must not leave its caller's code unrecorded
-                prediction = model(x.to(device=device))
-            yield prediction, y.to(device=device) if isinstance(y, Tensor) else y
+                prediction = model(brought(x, device))
+            yield prediction, brought(y, device)
 
 
 def device_of(model: nn.Module) -> Any:
     """The device of the model's parameters, which batches are brought to; None for a model without any."""
     return next((parameter.device for parameter in model.parameters()), None)
+
+
+def brought(value: Any, device: Any) -> Any:
+    """A tensor on a device; anything else as it is."""
+    return value.to(device=device) if isinstance(value, Tensor) else value
 
 
 @contextmanager

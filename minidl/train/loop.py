@@ -15,7 +15,7 @@ from minidl import Tensor, nn, optim
 from minidl.optim import lr_scheduler
 from minidl.train.callbacks import Callback, EarlyStopping, Progress
 from minidl.train.checkpoint import Checkpoint
-from minidl.train.evaluation import Loss, Metric, Seen, device_of, evaluate
+from minidl.train.evaluation import Loss, Metric, Seen, brought, device_of, evaluate
 from minidl.train.history import History
 
 __all__ = ["Run", "fit"]
@@ -156,7 +156,7 @@ class Run:
                     f"fit: batch {self.batch} holds {len(x)} examples and {len(y)} targets; expected as many of both,"
                     " at least one"
                 )
-            yield x.to(device=device), y.to(device=device)
+            yield brought(x, device), brought(y, device)
             self.tell("batch_ends")
         if self.batch == 0:
             raise ValueError(
