@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import random, tape
+from ._device import CPU, KINDS, device_of, placed, same
 from ._device import device as device_class
-from ._device import require_cpu
 from ._dtypes import DType, as_dtype, category, float32, float64, int64
+from .kernels.arrays import names
 from .tape import Node, wrap
 
 if TYPE_CHECKING:
@@ -29,9 +30,14 @@ class Conversions:
     # --------------------------------------------------------------------------------- leaving the engine
 
     def numpy(self: Any) -> np.ndarray:
-        """The array itself (shared memory). RuntimeError where a gradient could be lost: detach() first."""
+        """The array itself (shared memory).
+
+        RuntimeError where a gradient could be lost: detach() first; or where it is not on the CPU: cpu() first.
+        """
         if self.node is not None:
             raise RuntimeError("numpy: this tensor requires a gradient, which NumPy would lose; use x.detach().numpy()")
+        if self.array.__class__ is not np.ndarray and self.array.__class__ in names:
+            raise RuntimeError(f"numpy: this tensor is on device '{self.device}'; copy it first: x.cpu().numpy()")
         return self.array
 
     def __array__(self: Any, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -42,7 +48,9 @@ class Conversions:
         return array.copy() if copy else array
 
     def __dlpack__(self: Any, **options: Any) -> Any:
-        """For other libraries: the memory, shared."""
+        """For other libraries: the memory, shared; on its device, unless that is the emulator."""
+        if self.array.__class__ is not np.ndarray and self.device.type == "cuda" and self.node is None:
+            return self.array.__dlpack__(**options)
         return self.numpy().__dlpack__(**options)
 
     def __dlpack_device__(self: Any) -> tuple[int, int]:
@@ -81,15 +89,21 @@ class Conversions:
     # ------------------------------------------------------------------------------ other dtypes and devices
 
     def to(self: Any, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, **ignored: Any) -> Tensor:
-        """x in another dtype or on another device: to(dtype), to(device), to(device, dtype) or to(other)."""
+        """x in another dtype or on another device: to(dtype), to(device), to(device, dtype) or to(other).
+
+        x itself where it is so already; a copy otherwise. RuntimeError where there is no such device here.
+        """
         for arg in args:
             if isinstance(arg, tape._TensorClass):
-                dtype = arg.dtype
-            elif isinstance(arg, device_class) or isinstance(arg, str) and arg.partition(":")[0] in ("cpu", "cuda"):
+                dtype, device = arg.dtype, arg.device
+            elif isinstance(arg, device_class) or isinstance(arg, str) and arg.partition(":")[0] in KINDS:
                 device = arg
             elif arg is not None and not isinstance(arg, bool):
                 dtype = arg
-        require_cpu(device)
+        if device is not None:
+            there = device if isinstance(device, device_class) else device_class(device)
+            if not same(there, self.device):
+                return _moved(self, there).to(dtype=dtype)
         if dtype is None:
             return self.clone() if copy else self
         dtype = as_dtype(dtype)
@@ -144,11 +158,11 @@ class Conversions:
         return self.to("bool")
 
     def cpu(self: Any) -> Tensor:
-        """x itself, which is on the CPU."""
-        return self
+        """x on the CPU: itself where it is there."""
+        return self if self.array.__class__ is np.ndarray else self.to(CPU)
 
     def cuda(self: Any, device: Any = None, non_blocking: builtins.bool = False) -> Tensor:
-        """RuntimeError: this build computes on the CPU only."""
+        """x on the graphics card. RuntimeError says why where there is none that can be used."""
         return self.to("cuda" if device is None else device)
 
     def type_as(self: Any, other: Tensor) -> Tensor:
@@ -159,9 +173,9 @@ class Conversions:
         self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: builtins.bool = False
     ) -> Tensor:
         """The data as a tensor of this one's dtype."""
-        require_cpu(device)
         made = self.array.dtype if dtype is None else as_dtype(dtype)
-        return wrap(np.array(_array_of(data, "new_tensor"), made)).requires_grad_(requires_grad)
+        array = np.array(_array_of(data, "new_tensor"), made)
+        return wrap(placed(array, self.device if device is None else device)).requires_grad_(requires_grad)
 
     def new_zeros(self: Any, *sizes: Any, size: Any = None, **options: Any) -> Tensor:
         """Zeros of this tensor's dtype; options: dtype, device, requires_grad."""
@@ -182,7 +196,7 @@ class Conversions:
     def _new(self: Any, name: str, sizes: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
         from . import _creation  # which stands above this file
 
-        return getattr(_creation, name)(*sizes, **{"dtype": self.array.dtype, **options})
+        return getattr(_creation, name)(*sizes, **{"dtype": self.array.dtype, "device": self.device, **options})
 
     def bernoulli(self: Any, p: builtins.float | None = None, *, generator: random.Generator | None = None) -> Tensor:
         """1 with the probability that each element says, or with probability p, else 0."""
@@ -206,7 +220,7 @@ class Conversions:
 def _array_of(data: Any, name: str) -> np.ndarray:
     """An array from numbers, nested sequences, arrays or tensors."""
     if isinstance(data, tape._TensorClass):
-        return data.array
+        return data.detach().cpu().array
     if isinstance(data, (list, tuple)) and any(isinstance(v, tape._TensorClass) for v in _flat(data)):
         data = _plain(data)
     try:
@@ -216,6 +230,12 @@ def _array_of(data: Any, name: str) -> np.ndarray:
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise TypeError(f"{name}: cannot make a tensor of {array.dtype.name} data; give numbers")
     return array
+
+
+def _moved(x: Any, where: device_class) -> Tensor:
+    """A copy of x on another device; its gradient comes back."""
+    origin = device_of(x.array)
+    return tape.record(placed(x.array, where), x, lambda G: G.to(origin))
 
 
 def _flat(data: Any) -> Iterator[Any]:

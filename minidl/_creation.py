@@ -9,25 +9,27 @@ import numpy as np
 
 from . import random
 from ._conversion import _array_of, default_dtype
-from ._device import require_cpu
+from ._device import backend_of, placed
 from ._dtypes import as_dtype, category, float32, int64
 from ._tensor import Tensor
+from .kernels import kernel
 from .ops._common import broadcast, element, flag, number, sequence, sizes_of, whole
 from .random import Generator
 from .tape import wrap
 
 
 def _made(array: np.ndarray, requires_grad: bool, device: Any = None) -> Tensor:
-    require_cpu(device)
-    x = wrap(array)
+    x = wrap(array if device is None else placed(array, device))
     return x.requires_grad_(requires_grad) if requires_grad is not False else x
 
 
 def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A new tensor with a copy of the data: numbers, nested lists, an array or a tensor.
 
-    Python floats become float32, ints int64, bools bool; NumPy arrays keep their dtype.
+    Python floats become float32, ints int64, bools bool; NumPy arrays keep their dtype. device: "cpu", "cuda" or
+    "emulator"; by default the data's, where that is a tensor.
     """
+    device = data.device if device is None and isinstance(data, Tensor) else device
     array = _array_of(data, "tensor")
     if array.size == 0 and not isinstance(data, (np.ndarray, np.generic, Tensor)):
         array = array.astype(float32)
@@ -38,10 +40,9 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """As tensor(), but without a copy where the data is a tensor or an array of that dtype already."""
     if isinstance(data, Tensor):
-        return data if dtype is None else data.to(dtype)
+        return data.to(dtype=dtype, device=device)
     if isinstance(data, np.ndarray) and (dtype is None or as_dtype(dtype) == data.dtype):
-        require_cpu(device)
-        return from_numpy(data)
+        return from_numpy(data).to(device=device)
     return tensor(data, dtype, device)
 
 
@@ -101,12 +102,14 @@ def _like(name: str, input: Any) -> Tensor:
 def zeros_like(input: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros of input's shape and, unless dtype says otherwise, of its dtype."""
     like = _like("zeros_like", input)
+    device = like.device if device is None else device
     return zeros(like.shape, dtype=like.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
 
 
 def ones_like(input: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones of input's shape and dtype."""
     like = _like("ones_like", input)
+    device = like.device if device is None else device
     return ones(like.shape, dtype=like.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
 
 
@@ -115,12 +118,14 @@ def full_like(
 ) -> Tensor:
     """fill_value in every element, of input's shape and dtype."""
     like = _like("full_like", input)
+    device = like.device if device is None else device
     return full(like.shape, fill_value, like.dtype if dtype is None else dtype, device, requires_grad)
 
 
 def empty_like(input: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Whatever the memory holds, of input's shape and dtype."""
     like = _like("empty_like", input)
+    device = like.device if device is None else device
     return empty(like.shape, dtype=like.dtype if dtype is None else dtype, device=device, requires_grad=requires_grad)
 
 
@@ -133,6 +138,7 @@ def rand_like(
 ) -> Tensor:
     """Random numbers, uniform in [0, 1), of input's shape and dtype."""
     like = _like("rand_like", input)
+    device = like.device if device is None else device
     dtype = like.dtype if dtype is None else dtype
     return rand(like.shape, dtype=dtype, device=device, requires_grad=requires_grad, generator=generator)
 
@@ -146,6 +152,7 @@ def randn_like(
 ) -> Tensor:
     """Standard normal random numbers of input's shape and dtype."""
     like = _like("randn_like", input)
+    device = like.device if device is None else device
     dtype = like.dtype if dtype is None else dtype
     return randn(like.shape, dtype=dtype, device=device, requires_grad=requires_grad, generator=generator)
 
@@ -162,6 +169,7 @@ def randint_like(
 ) -> Tensor:
     """Random integers in [low, high), of input's shape and dtype; randint_like(input, high) begins at 0."""
     like = _like("randint_like", input)
+    device = like.device if device is None else device
     bounds = (0, low) if high is None else (low, high)
     options = {"dtype": like.dtype if dtype is None else dtype, "device": device, "requires_grad": requires_grad}
     return randint(*bounds, like.shape, generator=generator, **options)
@@ -237,7 +245,7 @@ def rand(
     generator: Generator | None = None,
 ) -> Tensor:
     """Random numbers, uniform in [0, 1)."""
-    u = random.uniform(_sizes(sizes, "rand", size), _floating(dtype, "rand"), generator)
+    u = random.uniform(_sizes(sizes, "rand", size), _floating(dtype, "rand"), generator, backend_of(device))
     return _made(u, requires_grad, device)
 
 
@@ -250,7 +258,7 @@ def randn(
     generator: Generator | None = None,
 ) -> Tensor:
     """Random numbers from the standard normal distribution."""
-    z = random.normal(_sizes(sizes, "randn", size), _floating(dtype, "randn"), generator)
+    z = random.normal(_sizes(sizes, "randn", size), _floating(dtype, "randn"), generator, backend_of(device))
     return _made(z, requires_grad, device)
 
 
@@ -315,11 +323,12 @@ def normal(
             raise TypeError("normal: tensors as mean or std have a size already; leave size out")
         m, s = number(mean, "normal", "mean"), number(std, "normal", "std")
         shape = _sizes(sequence(size, "normal", "size"), "normal")
-    if not (np.asarray(getattr(s, "array", s)) >= 0).all():
+    if not (s.array >= 0).all() if isinstance(s, Tensor) else not s >= 0:
         raise ValueError("normal: std must be 0 or more")
-    z = random.normal(shape, _floating(dtype, "normal"), generator)
-    drawn = z * np.asarray(getattr(s, "array", s), z.dtype) + np.asarray(getattr(m, "array", m), z.dtype)
-    return _made(drawn, requires_grad, device)
+    device = next((v.device for v in (m, s) if isinstance(v, Tensor)), None) if device is None else device
+    z = random.normal(shape, _floating(dtype, "normal"), generator, backend_of(device))
+    scale, shift = (v.array.astype(z.dtype) if isinstance(v, Tensor) else z.dtype.type(v) for v in (s, m))
+    return _made(z * scale + shift, requires_grad, device)
 
 
 def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
@@ -328,7 +337,7 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
     P = probabilities.array
     if category(P.dtype) != 2 or not ((P >= 0) & (P <= 1)).all():
         raise ValueError(f"bernoulli: expected probabilities from 0 to 1, got {P.dtype.name} {_range(P)}")
-    return wrap((random.uniform(P.shape, np.dtype(np.float64), generator) < P).astype(P.dtype))
+    return wrap((random.uniform(P.shape, np.dtype(np.float64), generator, kernel(probabilities)) < P).astype(P.dtype))
 
 
 def _range(array: np.ndarray) -> str:
@@ -344,11 +353,11 @@ def multinomial(
         raise TypeError(f"multinomial: weights must be floating point, got {weights.dtype.name}; convert with .float()")
     flag(replacement, "multinomial", "replacement")
     num_samples = whole(num_samples, "multinomial", "num_samples")
-    w = np.asarray(weights.array, np.float64)
+    w = weights.detach().cpu().array.astype(np.float64)
     if w.ndim not in (1, 2) or w.shape[-1] == 0:
         raise ValueError(f"multinomial: expected weights of shape (C) or (N, C), got {w.shape}")
     if len(w) == 0:
-        return wrap(np.empty((0, num_samples), int64))
+        return wrap(np.empty((0, num_samples), int64, like=weights.array))
     if not np.isfinite(w).all() or (w < 0).any() or (w.sum(-1) <= 0).any():
         raise ValueError("multinomial: weights must be finite, 0 or more, and not all 0")
     if num_samples < 1 or not replacement and (np.count_nonzero(w, axis=-1) < num_samples).any():
@@ -365,7 +374,7 @@ def multinomial(
         with np.errstate(divide="ignore"):
             times = np.where(rows > 0, -np.log1p(-u) / np.where(rows > 0, rows, 1), np.inf)
         found = np.argsort(times, axis=1, kind="stable")[:, :num_samples]
-    return wrap(found.astype(int64).reshape(*w.shape[:-1], num_samples))
+    return wrap(placed(found.astype(int64).reshape(*w.shape[:-1], num_samples), weights.device))
 
 
 def _sizes(sizes: tuple[Any, ...], name: str, size: Any = None) -> tuple[int, ...]:

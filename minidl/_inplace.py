@@ -9,8 +9,9 @@ import numpy as np
 
 from . import ops, random, tape
 from ._dtypes import category, float32
+from .kernels import kernel
 from .ops._common import element
-from .ops._region import Region, cleared, placed, taken
+from .ops._region import Region, address, cleared, placed, taken
 from .ops.index import _index_of as index_of
 from .ops.index import check_dtype, misfit, put
 from .tape import Node, Storage, View, clock, mode, wrap
@@ -61,6 +62,8 @@ class InPlace:
             raise RuntimeError(
                 f"{name}: several elements of this tensor share one place in memory (expand); clone() it first"
             )
+        if new.array.__class__ is not self.array.__class__:  # what copy_ brings from another device
+            new = new.to(self.device)
         np.copyto(self.array, new.array, casting="unsafe")
         tape.root_of(self).written = clock()
         if recorded:
@@ -76,6 +79,8 @@ class InPlace:
             return
         if not isinstance(value, tape._TensorClass):
             value = self._value(name, value)
+        elif value.array.__class__ is not self.array.__class__:
+            value = value.to(self.device)
         elif not basic:
             check_dtype(self, at, value)
         if mode.recording and (self.node is not None or value.node is not None):
@@ -83,7 +88,8 @@ class InPlace:
                 self._write(name, ops.index_put(self._alias(), index, value.to(self.dtype)))
                 return
             part = ops.getitem(self, at)
-            if value.array.__array_interface__ != part.array.__array_interface__:
+            here, there = ((t.shape, t.stride(), address(t.array)) for t in (part, value))
+            if here != there:
                 part._write(name, _fitting(value.to(self.dtype), part.array.shape))
             return  # x[0] += 1 has written into x already, and now assigns x[0] to itself
         if not self.array.flags.writeable:
@@ -96,7 +102,8 @@ class InPlace:
     def _value(self: Any, name: str, value: Any) -> Tensor:
         """Numbers, lists and arrays as what can be assigned."""
         try:
-            return wrap(np.asarray(value, None if isinstance(value, np.ndarray) else self.array.dtype))
+            found = np.asarray(value, None if isinstance(value, np.ndarray) else self.array.dtype)
+            return wrap(found if self.array.__class__ is np.ndarray else np.asarray(found, like=self.array))
         except (TypeError, ValueError):
             raise TypeError(f"{name}: cannot assign {type(value).__name__}; give a Tensor or a number") from None
 
@@ -175,7 +182,7 @@ class InPlace:
         """Fill with random numbers, uniform in [a, b)."""
         if not a <= b:
             raise ValueError(f"uniform_: a = {a} must not exceed b = {b}")
-        u = random.uniform(self.array.shape, self.array.dtype, generator)
+        u = random.uniform(self.array.shape, self.array.dtype, generator, kernel(self))
         return self._write("uniform_", wrap((u * (b - a) + a).astype(self.array.dtype, copy=False)))
 
     def normal_(
@@ -184,14 +191,14 @@ class InPlace:
         """Fill with normally distributed random numbers."""
         if not std >= 0:
             raise ValueError(f"normal_: std must be 0 or more, got {std}")
-        z = random.normal(self.array.shape, self.array.dtype, generator)
+        z = random.normal(self.array.shape, self.array.dtype, generator, kernel(self))
         return self._write("normal_", wrap((z * std + mean).astype(self.array.dtype, copy=False)))
 
     def bernoulli_(self: Any, p: float = 0.5, *, generator: random.Generator | None = None) -> Tensor:
         """Fill with ones (probability p) and zeros."""
         if not 0 <= p <= 1:
             raise ValueError(f"bernoulli_: p must be a probability from 0 to 1, got {p}")
-        u = random.uniform(self.array.shape, float32, generator)
+        u = random.uniform(self.array.shape, float32, generator, kernel(self))
         return self._write("bernoulli_", wrap((u < p).astype(self.array.dtype)))
 
     __iadd__ = add_

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import ops, tape
 from ._conversion import Conversions, _array_of
-from ._device import CPU, device
+from ._device import CPU, device, device_of
 from ._dtypes import DType, category, float32
 from ._inplace import InPlace
 from ._operators import Operations
@@ -67,8 +67,8 @@ class Tensor(InPlace, Operations, Conversions):
 
     @property
     def device(self) -> device:
-        """Where the tensor lives: the CPU."""
-        return CPU
+        """Where the tensor lives."""
+        return CPU if self.array.__class__ is np.ndarray else device_of(self.array)
 
     @property
     def itemsize(self) -> int:
@@ -87,8 +87,8 @@ class Tensor(InPlace, Operations, Conversions):
 
     @property
     def is_cuda(self) -> bool:
-        """Whether it lives on a graphics card: False."""
-        return False
+        """Whether it lives on a graphics card."""
+        return self.device.type == "cuda"
 
     def size(self, dim: builtins.int | None = None) -> Any:
         """The shape, or the size of one dimension."""
@@ -208,6 +208,10 @@ class Tensor(InPlace, Operations, Conversions):
             raise TypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
         if self.node is None:
             raise RuntimeError("grad: this tensor does not require a gradient; call requires_grad_() first")
+        if value.array.__class__ is not self.array.__class__:
+            raise RuntimeError(
+                f"grad: a gradient on device '{value.device}' does not fit a tensor on '{self.device}'; move one"
+            )
         if value.array.shape != self.array.shape or value.array.dtype != self.array.dtype:
             raise ValueError(
                 f"grad: a gradient of shape {value.array.shape} and dtype {value.dtype.name} does not fit "

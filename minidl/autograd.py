@@ -254,7 +254,7 @@ def _reborn(array: Any, node: Any, sizes: list[int], k: int, shape: tuple[int, .
             return wrap(array)
         if len(sizes) == 1:
             return wrap(array, node())
-        flat = np.zeros(sum(sizes), array.dtype)
+        flat = np.zeros(sum(sizes), array.dtype, like=array)
         start = sum(sizes[:k])
         flat[start : start + sizes[k]] = array.reshape(-1)
         return wrap(flat, node()).narrow(0, start, sizes[k]).reshape(shape)
@@ -294,11 +294,11 @@ def gradcheck(
         for row in range(y.array.size):
             one = np.zeros(y.array.size)
             one[row] = 1
-            G = wrap(one.reshape(y.shape))
+            G = wrap(np.asarray(one.reshape(y.shape), like=y.array))
             found = grad(y, [x for _, x in checked], G, retain_graph=True, allow_unused=True)
             for table, g in zip(analytic, found, strict=True):
                 if g is not None:
-                    table[row] = g.array.reshape(-1)
+                    table[row] = g.detach().cpu().array.reshape(-1)
         for table, (i, x) in zip(analytic, checked, strict=True):
             numeric = _central_differences(func, args, i, k, eps)
             wrong = ~np.isclose(table, numeric, rtol=rtol, atol=atol, equal_nan=True)
@@ -329,7 +329,7 @@ def _central_differences(func: Callable[..., Any], args: list[Any], i: int, k: i
             moved = x.copy()
             moved[index] += step
             changed = [*args[:i], wrap(moved).requires_grad_(), *args[i + 1 :]]
-            both.append(np.array(_list(func(*changed))[k].array, dtype=np.float64))
+            both.append(np.array(_list(func(*changed))[k].detach().cpu().array, dtype=np.float64))
         columns.append(((both[0] - both[1]) / (2 * eps)).reshape(-1))
     return np.stack(columns, axis=1) if columns else np.zeros((_list(func(*args))[k].array.size, 0))
 
@@ -347,7 +347,7 @@ def gradgradcheck(
     places = [i for i, x in enumerate(args) if isinstance(x, Tensor) and x.requires_grad]
     outputs = [y for y in _list(func(*args)) if isinstance(y, Tensor) and y.node is not None]
     rng = np.random.default_rng(0)
-    weights = [wrap(rng.standard_normal(y.shape)) for y in outputs]
+    weights = [wrap(np.asarray(rng.standard_normal(y.shape), like=y.array)) for y in outputs]
 
     def gradient(*changed: Any) -> tuple[Tensor, ...]:
         ys = [y for y in _list(func(*changed)) if isinstance(y, Tensor) and y.node is not None]

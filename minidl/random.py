@@ -1,4 +1,4 @@
-"""Random numbers from a counter: the same on every backend, and resumable from two integers.
+"""Random numbers from a counter: the same on every backend and device, and resumable from two integers.
 
 A generator's whole state is a seed and an offset into the stream of words that Philox4x32-10 makes of it
 (Salmon, Moraes, Dror, Shaw 2011). Drawing n words moves the offset on by n.
@@ -26,8 +26,8 @@ class Generator:
 
     def __init__(self, seed: int | str = 0, device: Any = "cpu") -> None:
         seed, device = (0, seed) if isinstance(seed, str) else (seed, device)  # Generator("cpu") is PyTorch's
-        if str(device) != "cpu":
-            raise RuntimeError(f"Generator: device {str(device)!r}: numbers are made on the CPU; use device='cpu'")
+        if str(device).partition(":")[0] not in ("cpu", "emulator", "cuda"):  # one generator serves them all
+            raise RuntimeError(f"Generator: device {str(device)!r} is unknown; use 'cpu', 'emulator' or 'cuda'")
         self._lock = threading.Lock()
         self.manual_seed(seed)
 
@@ -94,20 +94,24 @@ def _count(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
 
-def uniform(shape: tuple[int, ...], dtype: np.dtype, generator: Generator | None = None) -> np.ndarray:
-    """Array of independent numbers, uniform in [0, 1)."""
+def uniform(
+    shape: tuple[int, ...], dtype: np.dtype, generator: Generator | None = None, backend: Any = None
+) -> np.ndarray:
+    """Array of independent numbers, uniform in [0, 1). backend: the verbs of the device that they are made on."""
     wide = np.dtype(np.float64 if dtype == np.float64 else np.float32)
     n = _count(shape)
     at = _of(generator).take(2 * n if wide == np.float64 else n)
-    return kernels.active().uniform(*at, n, wide).reshape(shape).astype(dtype, copy=False)
+    return (backend or kernels.active()).uniform(*at, n, wide).reshape(shape).astype(dtype, copy=False)
 
 
-def normal(shape: tuple[int, ...], dtype: np.dtype, generator: Generator | None = None) -> np.ndarray:
-    """Array of independent standard normal numbers."""
+def normal(
+    shape: tuple[int, ...], dtype: np.dtype, generator: Generator | None = None, backend: Any = None
+) -> np.ndarray:
+    """Array of independent standard normal numbers. backend: as in `uniform`."""
     wide = np.dtype(np.float64 if dtype == np.float64 else np.float32)
     n = _count(shape)
     at = _of(generator).take(4 * ((n + 1) // 2))
-    return kernels.active().normal(*at, n, wide).reshape(shape).astype(dtype, copy=False)
+    return (backend or kernels.active()).normal(*at, n, wide).reshape(shape).astype(dtype, copy=False)
 
 
 def integers(low: int, high: int, shape: tuple[int, ...], generator: Generator | None = None) -> np.ndarray:

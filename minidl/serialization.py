@@ -23,6 +23,7 @@ import safetensors
 import safetensors.numpy
 
 from minidl._creation import from_numpy
+from minidl._device import placed
 from minidl._dtypes import bfloat16
 from minidl._tensor import Tensor
 
@@ -70,16 +71,17 @@ def load(
 
     Args:
         path: the file.
-        map_location: the tensors' device; None or "cpu".
+        map_location: the tensors' device; None is the CPU.
         weights_only: accepted for PyTorch's sake; such a file holds nothing but weights.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is truncated, corrupt, or something other than safetensors, or there is no such device.
+        ValueError: the file is truncated, corrupt, or something other than safetensors, or no device has that name.
+        RuntimeError: the device is not there.
     """
-    if map_location is not None and str(map_location) != "cpu":
-        raise ValueError(f"load: map_location is {map_location!r}, and there is only 'cpu' here; leave it out")
-    return {name: from_numpy(array) for name, array in load_arrays(path)[0].items()}
+    if map_location is not None:
+        placed(np.zeros(0), map_location)  # before the file is read
+    return {name: from_numpy(array).to(device=map_location) for name, array in load_arrays(path)[0].items()}
 
 
 def save_arrays(
@@ -118,13 +120,14 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], di
             " save it again"
         )
 
-    if content[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
-        raise ValueError(
-            f"load: {path} is a pickle, which can run any code when loaded; save it as safetensors where it was made"
-        )
     try:
         entries = safetensors.deserialize(content)
     except safetensors.SafetensorError as error:
+        if content[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):  # as a header's length may begin, too
+            raise ValueError(
+                f"load: {path} is a pickle, which can run any code when loaded; save it as safetensors where it was"
+                " made"
+            ) from None
         raise broken(error) from None
     metadata: dict[str, str] = _header(content)[0].get("__metadata__") or {}
     arrays = {}

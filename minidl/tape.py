@@ -22,6 +22,8 @@ from weakref import ref
 import numpy as np
 from numpy import ndarray
 
+from .kernels import arrays
+
 if TYPE_CHECKING:
     from ._tensor import Tensor
 
@@ -208,7 +210,7 @@ class FusedNode(Node):
 def wrap(array: Any, node: Node | None = None) -> Tensor:
     """A Tensor around an array, nothing checked or copied."""
     t = _new(_TensorClass)
-    t.array = array if array.__class__ is ndarray else np.asarray(array)
+    t.array = array if array.__class__ is ndarray or array.__class__ in arrays.names else np.asarray(array)
     t.node = node
     t.storage = None
     return t
@@ -222,7 +224,11 @@ def record(Y: Any, a: Tensor, da: Callable, b: Tensor | None = None, db: Callabl
     need the result, `record_result` gives it to them. Inputs that need no gradient cost nothing.
     """
     if Y.__class__ is not ndarray:
-        Y = np.asarray(Y)
+        if Y.__class__ not in arrays.names:
+            Y = np.asarray(Y)
+        else:  # computed on another device: numbers from the CPU have come there, and their gradients go back
+            a, b = _gone(a), None if b is None else _gone(b)
+            more = tuple([_gone(t) if i % 2 == 0 else t for i, t in enumerate(more)])
     y = _new(_TensorClass)
     y.array = Y
     y.node = y.storage = None
@@ -245,6 +251,15 @@ def record(Y: Any, a: Tensor, da: Callable, b: Tensor | None = None, db: Callabl
         if y.node is not None:
             y.node.more().module = ".".join(mode.modules)
     return y
+
+
+def _gone(t: Tensor) -> Tensor:
+    """t, or where it is on the CPU a stand-in whose gradient, of another device, is brought to the CPU."""
+    if t.node is None or t.array.__class__ is not ndarray or (paused and not mode.recording):
+        return t
+    stand_in = wrap(t.array)
+    stand_in.node = Node((t.node, lambda G: G.cpu()), t.array)
+    return stand_in
 
 
 def record_result(
@@ -525,7 +540,6 @@ _SOLE = _count_references()
 
 def _look_at(value: Any, name: str, direction: str, modules: tuple[str, ...]) -> None:
     """In anomaly mode: raise at the first NaN or Inf, naming the operation and the module."""
-    value = np.asarray(value)
     if value.dtype.kind == "f" and not np.isfinite(value).all():
         what = "NaN" if np.isnan(value).any() else "Inf"
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0]) if value.ndim else ()
@@ -584,11 +598,11 @@ def seed(name: str, y: Any, gradient: Tensor | None) -> Tensor:
             raise RuntimeError(
                 f"{name}: shape {y.shape} is no single number; take .sum() or .mean() first, or pass the gradient"
             )
-        return wrap(np.full(y.array.shape, 1, y.array.dtype) if y.array.ndim else np.array(1, y.array.dtype))
+        return wrap(np.full(y.array.shape, 1, y.array.dtype, like=y.array))
     if not isinstance(gradient, _TensorClass):
         if not isinstance(gradient, (int, float, ndarray)):
             raise TypeError(f"{name}: the gradient must be a Tensor, got {type(gradient).__name__}")
-        gradient = wrap(np.asarray(gradient, y.dtype))
+        gradient = wrap(np.asarray(gradient, y.dtype, like=y.array))
     if gradient.array.shape != y.array.shape:
         raise ValueError(f"{name}: the gradient has shape {gradient.shape}, the tensor {y.shape}; they must agree")
     return gradient if gradient.array.dtype is y.array.dtype else gradient.to(y.dtype)

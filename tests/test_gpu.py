@@ -118,6 +118,7 @@ def calls(kind: Any) -> dict[str, list[tuple[Any, ...]]]:
     found |= {"amsgrad_step": [(w, g, m, s, s, 3, 0.1, 0.9, 0.99, 1e-8, 0.1, True)]}
     found |= {"adagrad_step": [(w, g, s, 0.1, 1e-8, 0.1)], "adadelta_step": [(w, g, s, s, 0.1, 0.9, 1e-6, 0.1)]}
     found |= {"rmsprop_step": [(w, g, s, None, m, 0.1, 0.9, 1e-8, 0.1, 0.9)]}
+    found |= {"squared_norm": [(g,)], "scale_in_place": [(w, 0.3)]}
     h = numbers(2, 3, kind=kind)
     found |= {"lstm_step": [(gates, gates, h)], "gru_step": [(gates[:, :3], gates[:, :3], h)]}
     found |= {"lstm_step_gradient": [(np.stack([h, h]), gates, h, np.stack([h, h]))]}
@@ -163,7 +164,7 @@ def test_every_verb_on_arrays_as_particular_as_cupys(fake: FakeCupy, verb: str, 
     for args in calls(kind)[verb]:
         there, here = copied(args, lambda x: Array(x.copy(order="K"))), copied(args, np.copy)
         got = getattr(backend, verb)(*there)
-        if verb != "pooled_size" and not verb.endswith("step"):
+        if verb not in ("pooled_size", "squared_norm") and not verb.endswith(("step", "in_place")):
             assert all(isinstance(each, Array) for each in (got if isinstance(got, tuple) else (got,))), type(got)
         same(copied(got, gpu.to_host), getattr(reference, verb)(*here), verb)
         same(copied(there, gpu.to_host), here, verb)  # what was written in place, and nothing else

@@ -15,6 +15,7 @@ from minidl import data, models, nn, train
 from minidl.cli.folder import RunFolder
 from minidl.cli.images import read_image
 from minidl.cli.language import measure_text, prepare_text, text_line
+from minidl.cli.machine import device
 from minidl.cli.options import UsageError
 from minidl.cli.preparing import Task, make_loss, prepare
 from minidl.data import ArrayData, DataError, read_csv
@@ -82,6 +83,7 @@ def load_model(path: str, command: str) -> tuple[RunFolder, nn.Module, dict[str,
     usage = json.loads(metadata["minidl.model"])
     model = models.build(usage["model"])
     model.load_state_dict(weights)
+    model.to(device())
     return folder, model, usage
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import shutil
 import subprocess
@@ -47,6 +48,7 @@ def run_doctor() -> int:
     if info["remedy"]:
         remedy(str(info["remedy"]))
     line("GPU", graphics_card())
+    line("emulator", emulator())
     missing = []
     for name, purpose in OPTIONAL.items():
         try:
@@ -57,6 +59,16 @@ def run_doctor() -> int:
     if missing:
         remedy(f"{sys.executable} -m pip install {' '.join(missing)}")
     return 0
+
+
+def emulator() -> str:
+    """Whether device "emulator" is there, and how it runs kernels."""
+    from minidl.kernels import emulator as emulated
+
+    if not emulated.available(checked=False):
+        return "not built; it needs a C++20 compiler (g++ or clang++) when minidl is installed"
+    mode = os.environ.get("MINIDL_EMULATOR", "quick")
+    return f"device 'emulator' runs the CUDA kernels on the CPU, {mode} (MINIDL_EMULATOR=quick or checked)"
 
 
 def line(name: str, value: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import minidl
 from minidl import Tensor, data, models, nn, optim, train
 from minidl.cli.folder import RunFolder, write_json
-from minidl.cli.machine import describe_machine
+from minidl.cli.machine import describe_machine, device
 from minidl.cli.options import UsageError
 from minidl.nn import functional as F
 from minidl.serialization import save_arrays
@@ -201,6 +201,7 @@ def train_language(folder: RunFolder, task: TextTask, quiet: bool, resumed: bool
     settings = folder.config["settings"]
     minidl.manual_seed(settings["seed"])
     model = models.GPT(**{name: value for name, value in folder.config["model"].items() if name != "name"})
+    model.to(device())
     optimizer = optim.AdamW(model.parameter_groups(settings["weight_decay"]), lr=settings["lr"], betas=BETAS)
     scheduler = optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(settings, step))
     rounds = Rounds(settings, folder.history, not quiet)
@@ -237,7 +238,7 @@ def train_language(folder: RunFolder, task: TextTask, quiet: bool, resumed: bool
     )
     seconds = time.perf_counter() - began
     usage = {"model": folder.config["model"], "data": folder.config["data"], "loss": "cross-entropy"}
-    weights = {name: tensor.array for name, tensor in model.state_dict().items()}
+    weights = {name: tensor.cpu().array for name, tensor in model.state_dict().items()}
     save_arrays(weights, folder.model, {"minidl.model": json.dumps(usage)})
     result, rows = measure_text(model, task), rounds.rows(history)
     best = rows.best("valid_loss")["step"]

@@ -1,19 +1,30 @@
-"""Backend and threads: setting them and naming them."""
+"""Device, backend and threads: setting them and naming them."""
 
 from __future__ import annotations
 
 import argparse
+import os
 
 import minidl
 from minidl.kernels import build, native
 
-__all__ = ["MACHINE", "describe_machine", "set_machine"]
+__all__ = ["MACHINE", "describe_machine", "device", "set_machine"]
 
-MACHINE = ("threads", "backend", "quiet")  # options that change no result
+MACHINE = ("threads", "backend", "device", "quiet")  # options that change no result
+
+
+_chosen = {"device": "cpu"}
+
+
+def device() -> str:
+    """Where the command computes."""
+    return _chosen["device"]
 
 
 def set_machine(options: argparse.Namespace) -> None:
-    """Apply --threads and --backend."""
+    """Apply --threads, --backend and --device; RuntimeError where there is no such device."""
+    _chosen["device"] = getattr(options, "device", "cpu")
+    minidl.zeros(0, device=device())
     if hasattr(options, "threads"):
         native.set_num_threads(options.threads)
     if hasattr(options, "backend"):
@@ -21,7 +32,11 @@ def set_machine(options: argparse.Namespace) -> None:
 
 
 def describe_machine() -> str:
-    """Backend, instruction set and threads in a few words."""
+    """Device, or backend, instruction set and threads, in a few words."""
+    if device() == "emulator":
+        return f"the CUDA kernels in the emulator, {os.environ.get('MINIDL_EMULATOR', 'quick')}"
+    if device() != "cpu":
+        return f"device {device()}"
     if minidl.backend() == "reference":
         return (
             "the NumPy reference" if native.compiled else "the NumPy reference (nothing is compiled; see minidl doctor)"

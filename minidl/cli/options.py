@@ -19,6 +19,7 @@ examples:
   minidl train --data shakespeare                     a small GPT that writes plays, in a minute
   minidl train --data book.txt --model gpt            a text of your own
   minidl train --resume runs/mnist-cnn-001            go on after an interruption
+  minidl train --model mlp --epochs 2 --device emulator   the CUDA kernels, without a GPU
 """
 SAMPLE_EXAMPLES = """\
 examples:
@@ -286,6 +287,12 @@ def machine(parser: Any) -> None:
     parser.add_argument(
         "--backend", type=choice("native", "reference"), help="native (C++, default) or reference (NumPy)"
     )
+    parser.add_argument(
+        "--device",
+        type=device,
+        metavar="WHERE",
+        help="cpu (default), cuda, or emulator, which runs the CUDA kernels on the CPU: for small models",
+    )
     parser.add_argument("--quiet", action="store_true", help="print the result only")
 
 
@@ -300,6 +307,12 @@ def choice(*names: str) -> Callable[[str], str]:
         raise argparse.ArgumentTypeError(f"{text!r} is unknown; {hint}")
 
     return convert
+
+
+def device(text: str) -> str:
+    """A type for argparse: cpu, cuda, cuda:1 or emulator."""
+    kind, _, index = text.lower().partition(":")
+    return choice("cpu", "cuda", "emulator")(kind) + (f":{whole(0)(index)}" if index else "")
 
 
 def whole(low: int, below: int | None = None) -> Callable[[str], int]:

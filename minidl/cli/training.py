@@ -14,7 +14,7 @@ from minidl import models, train
 from minidl.cli.answering import describe, measure, result_line
 from minidl.cli.folder import RunFolder, write_json
 from minidl.cli.language import TextTask, prepare_text, saved_step, train_language
-from minidl.cli.machine import MACHINE, describe_machine
+from minidl.cli.machine import MACHINE, describe_machine, device
 from minidl.cli.options import UsageError, version
 from minidl.cli.preparing import Task, make_loss, make_model, make_optimizer, make_penalty, make_schedule, prepare
 from minidl.cli.setting import data_name, settle
@@ -78,7 +78,7 @@ def read(settings: dict[str, Any], quiet: bool) -> Task | TextTask:
 def _train(folder: RunFolder, task: Task, quiet: bool, resumed: bool) -> int:
     settings = folder.config["settings"]
     minidl.manual_seed(settings["seed"])
-    model = models.build(folder.config["model"])
+    model = models.build(folder.config["model"]).to(device())
     optimizer = make_optimizer(settings, model)
     shift, flip = settings["augment_shift"], settings.get("augment_flip", False)
     train_part = task.parts.train.augmented(shift, flip) if shift or flip else task.parts.train
@@ -117,7 +117,7 @@ def _train(folder: RunFolder, task: Task, quiet: bool, resumed: bool) -> int:
     )
     seconds = time.perf_counter() - began
     usage = {"model": folder.config["model"], "data": folder.config["data"], "loss": settings["loss"]}
-    weights = {name: tensor.array for name, tensor in model.state_dict().items()}
+    weights = {name: tensor.cpu().array for name, tensor in model.state_dict().items()}
     save_arrays(weights, folder.model, {"minidl.model": json.dumps(usage)})
     result, matrix = measure(model, task, usage)
     best = history.best("valid_loss")

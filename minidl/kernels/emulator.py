@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from . import reference
+from .arrays import adopt, lend
 from .cuda import conv as convolutions
 from .cuda import elementwise
 from .cuda import matmul as products
@@ -91,24 +92,35 @@ class Device:
     """Runs launch lines (kernels/cuda/) on NumPy arrays. `launches` lists what ran.
 
     checked: find faults and count (else: as fast as the CPU can). seconds: processor time for one launch. kernels: a
-    `Library` of your own.
+    `Library` of your own. array: the class of its arrays, NumPy's or `EmulatorArray`, which tensors there hold.
     """
 
-    def __init__(self, checked: bool = True, seconds: float = 300.0, kernels: Library | None = None) -> None:
-        self.checked, self.seconds, self.kernels = checked, seconds, kernels
+    def __init__(
+        self,
+        checked: bool = True,
+        seconds: float = 300.0,
+        kernels: Library | None = None,
+        array: type[np.ndarray] = np.ndarray,
+    ) -> None:
+        self.checked, self.seconds, self.kernels, self.array = checked, seconds, kernels, array
         self.launches: deque[Launch] = deque(maxlen=100_000)
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Array:
         """A new array that holds anything."""
-        return np.empty(shape, dtype)
+        return self.array(tuple(shape), dtype)
 
     def zeros(self, shape: Sequence[int], dtype: Any) -> Array:
         """A new array of zeros."""
-        return np.zeros(shape, dtype)
+        return self.adopt(np.zeros(shape, dtype))
 
     def adopt(self, result: Any) -> Any:
-        """NumPy's arrays are this device's."""
-        return result
+        """What NumPy computed as arrays of this device."""
+        return result if self.array is np.ndarray else adopt(result)
+
+    @property
+    def plain(self) -> Any:
+        """The reference's verbs, on this device's arrays."""
+        return reference if self.array is np.ndarray else _Lent()
 
     def launch(
         self,
@@ -130,7 +142,7 @@ class Device:
         arrays = {name: getattr(each, "array", each) for name, each in arguments.items()}
         for each in arguments.values():
             arrays |= getattr(each, "arrays", {})
-        arrays = {name: each for name, each in arrays.items() if isinstance(each, np.ndarray)}
+        arrays = {name: lend(each) for name, each in arrays.items() if isinstance(each, np.ndarray)}
         with (_copies if self.checked else _in_place)(arrays, writes, fresh) as memory:
             address = {each.name: start for each, start in memory}
             packed = [_pack(kernel, n, each, size, address) for (n, each), size in zip(arguments.items(), sizes)]
@@ -139,6 +151,14 @@ class Device:
         if faults:
             raise KernelFault(faults)
         self.launches.append(Launch(kernel, tuple(grid), tuple(block), counts))
+
+
+class _Lent:
+    """The reference's verbs, which see the memory of the emulator's arrays as NumPy's."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        verb = getattr(reference, name)
+        return lambda *args: verb(*lend(args))
 
 
 def _pack(kernel: str, name: str, argument: Any, size: int, address: Mapping[str, int]) -> bytes:

@@ -22,11 +22,12 @@ class KeyValueCache:
     Args:
         shape: (B, context, heads, size).
         dtype: of the model's weights.
+        like: an array of the device, where that is not the CPU.
     """
 
-    def __init__(self, shape: tuple[int, int, int, int], dtype: Any) -> None:
+    def __init__(self, shape: tuple[int, int, int, int], dtype: Any, like: Any = None) -> None:
         self.length = 0
-        self.keys, self.values = np.zeros(shape, dtype), np.zeros(shape, dtype)
+        self.keys, self.values = (np.zeros(shape, dtype, like=like) for _ in range(2))
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Keep the keys and values (B, T, heads * size) of new places; all so far, and who may attend to whom.
@@ -39,7 +40,7 @@ class KeyValueCache:
         form = (B, new, *self.keys.shape[2:])
         self.keys[:, start:end] = keys.array.reshape(form)
         self.values[:, start:end] = values.array.reshape(form)
-        mask = None if new == 1 else from_numpy(np.tri(new, end, start, dtype=np.bool_))
+        mask = None if new == 1 else from_numpy(np.tri(new, end, start, dtype=np.bool_, like=self.keys))
         every_key, every_value = (from_numpy(a[:, :end].swapaxes(1, 2)) for a in (self.keys, self.values))
         return every_key, every_value, mask
 

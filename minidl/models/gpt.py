@@ -101,7 +101,8 @@ class GPT(nn.Module):
             raise ValueError(
                 f"GPT: {length} tokens{seen} are more than the context of {self.context}; give the last ones only"
             )
-        h = self.drop(self.tokens(index) + self.positions(arange(start, start + length)))  # (B, T, width)
+        places = arange(start, start + length, device=index.device)
+        h = self.drop(self.tokens(index) + self.positions(places))  # (B, T, width)
         for number, block in enumerate(self.blocks):
             h = block(h, None if cache is None else cache[number])
         return self.head(self.norm(h))
@@ -110,7 +111,7 @@ class GPT(nn.Module):
         """An empty cache, one entry a layer, for `batch` texts; for use under `no_grad`."""
         width, heads = self.config["width"], self.config["heads"]
         shape = (batch, self.context, heads, width // heads)
-        return [KeyValueCache(shape, self.tokens.weight.dtype) for _ in self.blocks]
+        return [KeyValueCache(shape, self.tokens.weight.dtype, self.tokens.weight.array) for _ in self.blocks]
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -123,7 +124,7 @@ class GPT(nn.Module):
         names = ("tokens.weight", "head.weight")
         found = [state_dict[name] for name in names if name in state_dict]
         if self.head.weight is self.tokens.weight and found:
-            first, *others = (np.asarray(w.array if isinstance(w, Tensor) else w) for w in found)
+            first, *others = (np.asarray(w.detach().cpu().array if isinstance(w, Tensor) else w) for w in found)
             if any(not np.array_equal(first, other, equal_nan=True) for other in others):
                 raise RuntimeError(
                     "load_state_dict: tokens.weight and head.weight differ, and this GPT has one weight for both; build"

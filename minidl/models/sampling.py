@@ -78,7 +78,8 @@ def _continued(
                     layer.clear()
                 new = text[-max(context // 2, 1) :]
             with no_grad():
-                scores = model(from_numpy(np.array([new])), cache).array[0, -1]
+                x = from_numpy(np.array([new])).to(model.tokens.weight.device)
+                scores = model(x, cache).cpu().array[0, -1]
             token = choose(scores, temperature, top_k, generator)
             text.append(token)
             new = [token]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl import ops
-from minidl._creation import empty, from_numpy, zeros
+from minidl._creation import empty, from_numpy
 from minidl._tensor import Tensor
 from minidl.nn import functional as F
 from minidl.nn import init
@@ -169,7 +169,7 @@ class MultiheadAttention(Module):
         """Keys or values (N, S, E), and what add_bias_kv and add_zero_attn put behind them."""
         N, _, E = x.shape
         parts = [x] if learned is None else [x, learned.expand(N, 1, E)]
-        return ops.cat([*parts, zeros((N, 1, E), dtype=x.dtype)] if self.add_zero_attn else parts, 1)
+        return ops.cat([*parts, x.new_zeros((N, 1, E))] if self.add_zero_attn else parts, 1)
 
     def _mask(
         self, q: Tensor, k: Tensor, padding: Tensor | None, attn_mask: Tensor | None, is_causal: bool, extra: int
@@ -193,9 +193,9 @@ class MultiheadAttention(Module):
         if not masks and not (is_causal and extra):
             return None
         if is_causal:
-            masks.append(from_numpy(np.tri(L, S) == 0))
+            masks.append(from_numpy(np.tri(L, S, like=q.array) == 0))
         if extra:  # False and 0: every query may attend to what was put behind the keys
-            masks = [ops.cat([mask, zeros((*mask.shape[:-1], extra), dtype=mask.dtype)], -1) for mask in masks]
+            masks = [ops.cat([mask, mask.new_zeros((*mask.shape[:-1], extra))], -1) for mask in masks]
         if all(mask.dtype == bool for mask in masks):
             barred = masks[0]
             for mask in masks[1:]:

@@ -339,8 +339,8 @@ class Module:
         """`to(dtype)`, `to(device)`, `to(device, dtype)` or `to(tensor)`, in place: parameters stay the same
         objects.
 
-        A dtype reaches floating-point parameters and buffers only. An optimizer made before keeps its own
-        state's dtype.
+        A dtype reaches floating-point parameters and buffers only. An optimizer made before goes on with them, and
+        moves its state with them before its next step; the state's dtype stays.
         """
         target = Tensor.to
 
@@ -357,9 +357,10 @@ class Module:
     def _convert(self: M, convert: Callable[[Tensor], Tensor]) -> M:
         with no_grad():
             for tensor in (*self.parameters(), *self.buffers()):
+                grad = tensor.grad
                 tensor.data = convert(tensor)
-                if tensor.grad is not None:
-                    tensor.grad = convert(tensor.grad)
+                if grad is not None:
+                    tensor.grad = convert(grad)
         return self
 
     def float(self: M) -> M:
@@ -440,7 +441,7 @@ class Module:
                 if assign:
                     own[name].data = tape.wrap(array)
                 else:
-                    own[name].copy_(tape.wrap(np.array(array)))
+                    own[name].copy_(tape.wrap(array.copy()))
         return IncompatibleKeys(missing, unexpected)
 
     # Text

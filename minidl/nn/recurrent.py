@@ -108,7 +108,7 @@ class _Recurrent(Module):
             raise ValueError(f"{name}: the input {tuple(input.shape)} has no time step, expected one or more")
         ways = self._ways()
         if start is None:
-            start = zeros((len(ways), k, N, self.hidden_size), dtype=x.dtype)
+            start = zeros((len(ways), k, N, self.hidden_size), dtype=x.dtype, device=x.device)
         last = []
         for place, (layer, suffix) in enumerate(ways):
             if suffix == "":
@@ -312,7 +312,7 @@ class _Cell(Module):
         found = [input if input.ndim == 2 else input.unsqueeze(0)]
         for state in states:
             if state is None:
-                state = zeros(size, dtype=input.dtype)
+                state = zeros(size, dtype=input.dtype, device=input.device)
             elif not isinstance(state, Tensor) or tuple(state.shape) != size:
                 got = tuple(state.shape) if isinstance(state, Tensor) else type(state).__name__
                 raise ValueError(f"{name}: a state is {got}, expected a Tensor of shape {size}")

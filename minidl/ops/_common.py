@@ -76,10 +76,13 @@ def _operand(value: Any, other: Any, name: str) -> Tensor:
     if category(dtype) < rank:
         dtype = _SCALAR_DTYPE[rank]
     try:
-        return tape.wrap(np.asarray(value, dtype))
+        array = np.asarray(value, dtype)
+        if isinstance(other, tape._TensorClass) and other.array.__class__ is not np.ndarray:
+            array = np.asarray(array, like=other.array)
+        return tape.wrap(array)
     except OverflowError:
         if -(2**63) <= value < 2**63:  # wraps around, as PyTorch's: uint8 has 253 for -3
-            return tape.wrap(np.asarray(value, int64).astype(dtype))
+            return tape.wrap(np.asarray(value, int64, like=getattr(other, "array", None)).astype(dtype))
         raise OverflowError(f"{name}: {value} does not fit in {dtype.name}") from None
 
 

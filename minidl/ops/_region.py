@@ -25,7 +25,7 @@ class Region(NamedTuple):
         step = whole.itemsize
         low = sum(min((n - 1) * s, 0) for n, s in zip(whole.shape, whole.strides) if n)
         high = sum(max((n - 1) * s, 0) for n, s in zip(whole.shape, whole.strides) if n)
-        apart = part.__array_interface__["data"][0] - whole.__array_interface__["data"][0] if part.size else low
+        apart = address(part) - address(whole) if part.size else low
         return Region(
             (high - low) // step + 1,
             (whole.shape, tuple(s // step for s in whole.strides), -low // step),
@@ -36,13 +36,21 @@ class Region(NamedTuple):
         """The memory under the shape and steps of the whole or of the part."""
         shape, steps, start = place
         step = memory.itemsize
-        return np.ndarray(shape, memory.dtype, memory, start * step, tuple(s * step for s in steps))
+        steps = tuple(s * step for s in steps)
+        if isinstance(memory, np.ndarray):
+            return memory.__class__(shape, memory.dtype, memory, start * step, steps)
+        return memory.__class__(shape, memory.dtype, memory.data + start * step, steps)  # CuPy's
 
     def laid(self, array: np.ndarray) -> np.ndarray:
         """New memory that holds the whole."""
-        memory = np.zeros(self.size, array.dtype)
+        memory = np.zeros(self.size, array.dtype, like=array)
         self.seen(memory, self.whole)[...] = array
         return memory
+
+
+def address(array: Any) -> int:
+    """Where in memory its first element lies."""
+    return getattr(array, "__cuda_array_interface__" if not isinstance(array, np.ndarray) else "__array_interface__")["data"][0]
 
 
 def taken(x: Tensor, region: Region) -> Tensor:
@@ -53,7 +61,7 @@ def taken(x: Tensor, region: Region) -> Tensor:
 
 def placed(x: Tensor, region: Region) -> Tensor:
     """Zeros of the whole's shape with x in the region; elements that the part repeats (expand) add up."""
-    memory = np.zeros(region.size, x.array.dtype)
+    memory = np.zeros(region.size, x.array.dtype, like=x.array)
     part = region.seen(memory, region.part)
     repeated = tuple(d for d, step in enumerate(region.part[1]) if step == 0)
     once: Any = tuple(slice(1) if d in repeated else slice(None) for d in range(part.ndim))

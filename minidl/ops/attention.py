@@ -97,7 +97,7 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None, is_causal
     if mask is not None:
         scores = scores + mask if mask.is_floating_point() else where(mask, scores, -math.inf)
     if is_causal:
-        scores = where(constant(np.tri(*scores.array.shape[-2:], dtype=np.bool_)), scores, -math.inf)
+        scores = where(constant(np.tri(*scores.array.shape[-2:], dtype=np.bool_, like=scores.array)), scores, -math.inf)
     nothing = (scores.array == -np.inf).all(-1, keepdims=True)
     if not nothing.any():
         return softmax(scores, -1)

@@ -305,7 +305,7 @@ def where(condition: Tensor, input: Tensor | Number | None = None, other: Tensor
         raise TypeError(f"where: condition must be bool, got {condition.array.dtype.name}; compare it with something")
     if not isinstance(input, type(condition)) and not isinstance(other, type(condition)):
         mixed = np.result_type(type(input), type(other)) if type(input) is not type(other) else None
-        input = constant(np.asarray(input, mixed))
+        input = constant(np.asarray(input, mixed, like=condition.array))
         input = input.float() if input.array.dtype.kind == "f" else input
     a, b = operands(input, other, "where")
     broadcast("where", condition.array.shape, a.array.shape, b.array.shape)

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._dtypes import int64
 from ..kernels import kernel
+from ..kernels.arrays import mixed, names
 from ..tape import record, view, wrap
 from ._common import broadcast, constant, dim_of, integers, renamed, sequence, sizes_of, tensor_of
 from .elementwise import where
@@ -31,7 +32,8 @@ def _index_of(index: Any, name: str) -> tuple[Any, bool, Any]:
     Something is left where whole numbers or single bools stand beside arrays: as PyTorch, they are taken first, so that
     they do not decide where the arrays' dimensions go: x[0, :, [1, 2]] is x[0][:, [1, 2]].
     """
-    parts = index if isinstance(index, tuple) else (index,)
+    parts: tuple[Any, ...] = index if isinstance(index, tuple) else (index,)
+    part: Any
     found: list[Any] = []
     arrays = single = False
     for part in parts:
@@ -39,10 +41,10 @@ def _index_of(index: Any, name: str) -> tuple[Any, bool, Any]:
             part = part.array
             if part.dtype == np.uint8:  # which once stood for bool
                 part = part.astype(np.bool_)
-        if isinstance(part, (list, np.ndarray)):
+        if isinstance(part, (list, np.ndarray)) or part.__class__ in names:
             given = part
             try:
-                part = np.asarray([p.array if hasattr(p, "array") else p for p in part] if isinstance(part, list) else part)
+                part = np.asarray([p.tolist() if hasattr(p, "array") else p for p in part]) if isinstance(part, list) else part
             except ValueError:
                 raise TypeError(f"{name}: the list holds neither numbers nor bools of one shape") from None
             if isinstance(given, list) and part.size == 0:
@@ -71,11 +73,12 @@ def _numbers_first(parts: list[Any]) -> tuple[tuple[Any, ...], Any]:
     """An index in two steps: slices, None and whole numbers, then arrays and masks; a bool is a mask of one element."""
     first: list[Any] = []
     second: list[Any] = []
+    part: Any
     for part in parts:
         if isinstance(part, (bool, np.bool_)):
             first.append(None)
             second.append(np.array([part]))
-        elif isinstance(part, np.ndarray):
+        elif type(part) in names:
             first += [slice(None)] * (part.ndim if part.dtype.kind == "b" else 1)
             second.append(part)
         else:
@@ -95,13 +98,15 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     """
     x = tensor_of(input, "getitem")
     at, basic, rest = _index_of(index, "index")
+    if not basic:
+        at = _there(x, at)
     try:
         Y = x.array[at]
     except IndexError as error:
         raise IndexError(f"index: shape {x.array.shape}: {error}") from None
     shape = x.array.shape
     if basic:
-        if Y.__class__ is not np.ndarray:
+        if isinstance(Y, np.generic):
             Y = x.array[at + (Ellipsis,)]  # one element, as a 0-d view
         y = view(Y, x, lambda G: _place(G, at, shape, True))
         return y if rest is None else getitem(y, rest)
@@ -110,14 +115,25 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     return record(Y, x, lambda G: _place(G, at, shape, False))
 
 
-def _own(index: Any) -> Any:
+def _there(x: Tensor, index: Any) -> Any:
+    """The index with the CPU's arrays brought to x's device; RuntimeError for another device's, as PyTorch's."""
+    kind = x.array.__class__
+    for part in index:
+        if part.__class__ in names and part.__class__ is not kind and part.__class__ is not np.ndarray:
+            raise mixed(kind, part.__class__)
+    if kind is np.ndarray:
+        return index
+    return tuple(np.asarray(part, like=x.array) if part.__class__ is np.ndarray else part for part in index)
+
+
+def _own(index: tuple[Any, ...]) -> Any:
     """The index with arrays of its own, which nobody changes before a derivative reads them."""
-    return tuple(part.copy() if isinstance(part, np.ndarray) else part for part in index)
+    return tuple([each.copy() if type(each) in names else each for each in index])
 
 
 def _place(g: Tensor, at: Any, shape: tuple[int, ...], basic: bool) -> Tensor:
     """Zeros with g added at an index: the derivative of getitem, and the other way round."""
-    Y = np.zeros(shape, g.array.dtype)
+    Y = np.zeros(shape, g.array.dtype, like=g.array)
     if basic:
         Y[at] = g.array
     else:
@@ -134,9 +150,11 @@ def index_put(input: Tensor, index: Any, value: Any) -> Tensor:
     X with VALUE at index: what `x[index] = value` records.
     """
     x = tensor_of(input, "index_put")
-    at, _, rest = _index_of(index, "index assignment")
+    at, basic, rest = _index_of(index, "index assignment")
+    if not basic:
+        at = _there(x, at)
     if not hasattr(value, "array"):
-        value = constant(np.asarray(value, x.array.dtype))
+        value = constant(np.asarray(value, x.array.dtype, like=x.array))
     if rest is not None:
         return index_put(x, at, index_put(getitem(x, at), rest, value))
     Y = x.array.copy()
@@ -168,7 +186,7 @@ def misfit(value: tuple[int, ...], place: tuple[int, ...]) -> Exception:
 def check_dtype(x: Tensor, at: Any, value: Tensor) -> None:
     """Through an index array the value's dtype must be the tensor's; one element for a mask may have any."""
     if value.array.dtype != x.array.dtype:
-        arrays = [part for part in at if isinstance(part, np.ndarray)]
+        arrays: list[Any] = [part for part in at if type(part) in names]
         mask = len(arrays) == 1 and arrays[0].dtype.kind == "b"
         if not (mask and value.array.size == 1):
             raise TypeError(
@@ -180,6 +198,8 @@ def check_dtype(x: Tensor, at: Any, value: Tensor) -> None:
 def _gathered(name: str, x: Tensor, dim: int, index: Any) -> tuple[Tensor, int, Tensor]:
     x = tensor_of(x, name)
     index = integers(index, name, "index")
+    if index.array.__class__ is not x.array.__class__:
+        raise mixed(x.array.__class__, index.array.__class__)
     axis = dim_of(dim, x.array.ndim, name)
     if max(x.array.ndim, 1) != max(index.array.ndim, 1):  # a number counts as a vector of one element
         raise ValueError(f"{name}: index has {index.array.ndim} dimensions, the tensor {x.array.ndim}; they must agree")
@@ -213,7 +233,7 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     shape = x.array.shape
 
     def derivative(G: Tensor) -> Tensor:
-        return scatter_add(constant(np.zeros(shape, G.array.dtype)), axis, index, G)
+        return scatter_add(constant(np.zeros(shape, G.array.dtype, like=G.array)), axis, index, G)
 
     try:
         Y = kernel(x).gather(x.array, axis, index.array)
@@ -341,7 +361,7 @@ def _of_dtype(value: Any, x: Tensor) -> Any:
         return value
     if kind in "iu" and not np.isfinite(value):
         raise ValueError(f"masked_fill: {value} does not fit into {x.array.dtype.name}; convert with .float() first")
-    return constant(np.asarray(value).astype(x.array.dtype))
+    return constant(np.asarray(value, like=x.array).astype(x.array.dtype))
 
 
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from .. import tape
 from .._dtypes import int64
 from ..kernels import kernel
+from ..kernels.arrays import mixed
 from ..tape import record, wrap
 from ._common import constant, integers, tensor_of
 from .elementwise import where
@@ -41,6 +42,8 @@ def embedding(
     x, weight = integers(input, "embedding", "x"), tensor_of(weight, "embedding")
     if weight.array.ndim != 2:
         raise ValueError(f"embedding: weight must have 2 dimensions (V, D), got shape {weight.array.shape}")
+    if x.array.__class__ is not weight.array.__class__:
+        raise mixed(weight.array.__class__, x.array.__class__)
     V = weight.array.shape[0]
     if padding_idx is not None:
         if not -V <= padding_idx < V:
@@ -57,8 +60,7 @@ def embedding(
     if not scale_grad_by_freq:
         return record(Y, weight, lambda G: _add_rows(G, x, V, padding_idx))
     times = np.maximum(np.bincount(x.array.reshape(-1), minlength=V), 1)
-    share = (1 / times)[x.array] if x.array.size else 1.0
-    scale = constant(np.asarray(share, weight.array.dtype)[..., None])
+    scale = constant((1 / times)[x.array].astype(weight.array.dtype)[..., None])
     return record(Y, weight, lambda G: _add_rows(G * scale, x, V, padding_idx))
 
 
@@ -103,4 +105,4 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
         num_classes = top
     if top > num_classes:
         raise ValueError(f"one_hot: class {top - 1} does not fit in {num_classes} classes")
-    return wrap((x.array[..., None] == np.arange(num_classes)).astype(int64))
+    return wrap((x.array[..., None] == np.arange(num_classes, like=x.array)).astype(int64))

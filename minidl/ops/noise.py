@@ -78,6 +78,6 @@ def dropout2d(
     if inplace:
         return input._write("dropout2d", dropout2d(input._alias(), p, generator=generator))
     channels = x.array.shape[: x.array.ndim - 2]
-    keep = random.uniform((*channels, 1, 1), np.dtype(np.float32), generator) >= p
+    keep = random.uniform((*channels, 1, 1), np.dtype(np.float32), generator, kernel(x)) >= p
     scale = wrap(keep * x.array.dtype.type(_scale(p)))
     return record(kernel(x).mul(x.array, scale.array), x, lambda G: G * scale)

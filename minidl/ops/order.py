@@ -24,14 +24,14 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     flag(descending, "sort", "descending"), flag(stable, "sort", "stable")
     axis = dim_of(dim, x.array.ndim, "sort")
     if x.array.ndim == 0:
-        return ValuesAndIndices(x.clone(), constant(np.zeros((), int64)))
+        return ValuesAndIndices(x.clone(), constant(np.zeros((), int64, like=x.array)))
     if descending:
         # Stable in falling order: sort the reversed array upwards, then reverse.
         n = x.array.shape[axis]
         order = n - 1 - np.flip(np.argsort(np.flip(x.array, axis), axis=axis, kind="stable"), axis)
     else:
         order = np.argsort(x.array, axis=axis, kind="stable")
-    index = wrap(np.ascontiguousarray(order, dtype=int64))
+    index = wrap(order.astype(int64, order="C"))
     return ValuesAndIndices(gather(x, axis, index), index)
 
 

@@ -195,9 +195,9 @@ def recur(unit: Unit, x: Tensor, start: Tensor, weight: Tensor, bias: Tensor | N
     T, N = x.array.shape[:2]
     k, _, H = start.array.shape
     order = range(T - 1, -1, -1) if reverse else range(T)
-    parts = np.ascontiguousarray(x.array).reshape(T, N, q, H)
+    parts = (x.array if x.array.flags.c_contiguous else x.array.copy()).reshape(T, N, q, H)
     W, b = weight.array, None if bias is None else bias.array
-    Y = np.empty((T, k, N, H), x.array.dtype)
+    Y = np.empty((T, k, N, H), x.array.dtype, like=x.array)
     kept: list[Any] = [None] * T
     added: list[Any] = [None] * T
     state = start.array
@@ -212,7 +212,7 @@ def recur(unit: Unit, x: Tensor, start: Tensor, weight: Tensor, bias: Tensor | N
         return Y[last] if 0 <= last < T else start.array
 
     def gradients(G: Any, needed: tuple[bool, ...]) -> tuple[Any, ...]:
-        to_x = np.empty((T, N, q, H), Y.dtype)
+        to_x = np.empty((T, N, q, H), Y.dtype, like=Y)
         to_a = np.empty_like(to_x)
         carried = np.zeros_like(start.array)  # ∂L/∂(the state after time t) from all later times
         for t in reversed(order):
@@ -220,7 +220,7 @@ def recur(unit: Unit, x: Tensor, start: Tensor, weight: Tensor, bias: Tensor | N
             carried = np.zeros_like(carried) if onward is None else onward
             carried[0] += kernels.matmul(to_a[t].reshape(N, q * H), W)
         flat = to_a.reshape(T * N, q * H)
-        h = np.stack([before(t)[0] for t in range(T)]).reshape(T * N, H) if T else np.zeros((0, H), Y.dtype)
+        h = np.stack([before(t)[0] for t in range(T)]).reshape(T * N, H) if T else np.zeros((0, H), Y.dtype, like=Y)
         to_weight = kernels.matmul(flat.T, h) if needed[2] else None
         return to_x.reshape(T, N, q * H), carried, to_weight, None if bias is None else flat.sum(0)
 

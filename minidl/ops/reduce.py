@@ -95,7 +95,7 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
         kept = tuple(i for i in range(x.array.ndim) if i not in axes)
         n = math.prod(shape[i] for i in axes)
         rows = reshape(permute(x, kept + axes), (*(shape[i] for i in kept), 1, n))
-        table = where(constant(np.eye(n, dtype=np.bool_)), 1.0, rows)
+        table = where(constant(np.eye(n, dtype=np.bool_, like=x.array)), 1.0, rows)
         others = reshape(prod(table, -1), tuple(shape[i] for i in kept + axes))
         return _spread(G, shape, axes) * permute(others, tuple(np.argsort(kept + axes).tolist()))
 
@@ -170,7 +170,7 @@ def _max_or_min(name: str, of_all: Any, arg: Any, of_two: Any, x: Tensor, dim: A
     axis = dim_of(dim, x.array.ndim, name)
     _not_empty(name, x, (axis,) if x.array.ndim else ())
     if x.array.ndim == 0:
-        return ValuesAndIndices(x.clone(), constant(np.zeros((), int64)))
+        return ValuesAndIndices(x.clone(), constant(np.zeros((), int64, like=x.array)))
     index = arg(x.to(np.uint8) if x.array.dtype.kind == "b" else x, axis, keepdim=True)
     values = gather(x, axis, index)
     if keepdim:
@@ -189,7 +189,7 @@ def _arg(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
         return wrap(np.reshape(index, (1,) * x.array.ndim) if keepdim else index)
     axis = dim_of(dim, x.array.ndim, name)
     if x.array.ndim == 0:
-        return constant(np.zeros((), int64))
+        return constant(np.zeros((), int64, like=x.array))
     _not_empty(name, x, (axis,))
     return wrap(getattr(kernel(x), name)(x.array, axis, keepdim))
 
@@ -220,7 +220,7 @@ def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 def _flag(x: Tensor, Y: Any) -> Tensor:
     """The bools of any and all; of uint8, which once stood for bool, they are uint8, as PyTorch's."""
-    return wrap(np.asarray(Y, np.uint8) if x.array.dtype == np.uint8 else Y)
+    return wrap(Y.astype(np.uint8) if x.array.dtype == np.uint8 else Y)
 
 
 def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -369,7 +369,7 @@ def norm(
             Y = Y if keepdim else Y.squeeze(axes)
         else:
             Y = kernel(x).sum(np.abs(x.array) ** p, axes, keepdim) ** (1 / p)
-    return record_result(np.asarray(Y, x.array.dtype), x, derivative)
+    return record_result(Y.astype(x.array.dtype, copy=False), x, derivative)
 
 
 def vector_norm(

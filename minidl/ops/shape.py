@@ -176,7 +176,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
 def _repeated(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """np.broadcast_to, several times as quick where it is simple: steps of 0 along what is repeated."""
     lead = len(shape) - array.ndim
-    if lead < 0 or 0 in shape or not array.flags.c_contiguous or array.dtype.kind != "f":
+    if lead < 0 or 0 in shape or array.__class__ is not np.ndarray or not array.flags.c_contiguous or array.dtype.kind != "f":
         return np.broadcast_to(array, shape)
     steps = [0] * lead
     for size, n, step in zip(shape[lead:], array.shape, array.strides):
@@ -367,7 +367,7 @@ def flip(input: Tensor, *axes: Any, dims: Any = None) -> Tensor:
 def _pad(x: Tensor, low: tuple[int, ...], high: tuple[int, ...], value: float) -> Tensor:
     """x with so many elements of this value before and after each dimension (negative ones cut)."""
     shape = x.array.shape
-    Y = np.full(tuple(a + n + b for a, n, b in zip(low, shape, high, strict=True)), value, x.array.dtype)
+    Y = np.full(tuple(a + n + b for a, n, b in zip(low, shape, high, strict=True)), value, x.array.dtype, like=x.array)
     inner = tuple(slice(max(a, 0), max(a, 0) + n + min(a, 0) + min(b, 0)) for a, n, b in zip(low, shape, high))
     source = tuple(slice(max(-a, 0), n - max(-b, 0)) for a, n, b in zip(low, shape, high))
     Y[inner] = x.array[source]
@@ -394,7 +394,7 @@ def contiguous(input: Tensor) -> Tensor:
     x itself where its memory is in row order, else a copy that is.
     """
     x = tensor_of(input, "contiguous")
-    return x if x.array.flags.c_contiguous else record(np.ascontiguousarray(x.array), x, lambda G: G)
+    return x if x.array.flags.c_contiguous else record(x.array.copy(), x, lambda G: G)
 
 
 def detach(input: Tensor) -> Tensor:

@@ -100,8 +100,16 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            self._follow(group["params"])
             self.update(group)
         return loss
+
+    def _follow(self, params: list[Tensor]) -> None:
+        """Brings the state to the device of its parameter, where that was moved (`model.to`)."""
+        for p in params:
+            for key, value in self.state.get(p, {}).items():
+                if isinstance(value, Tensor) and value.array.__class__ is not p.array.__class__:
+                    self.state[p][key] = value.to(p.device)
 
     def state_dict(self) -> dict[str, Any]:
         """{"state": {number: {...}}, "param_groups": [...]}, parameters as numbers in their order, as
@@ -112,7 +120,7 @@ class Optimizer:
         return {"state": {numbers[p]: dict(s) for p, s in self.state.items()}, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes over options and state; tensors are copied and cast to their parameter's dtype.
+        """Takes over options and state; tensors are copied to their parameter's device and dtype.
 
         All is checked before anything changes. Raises ValueError where groups or shapes are not those of this
         optimizer.
@@ -181,7 +189,7 @@ def require(who: str, option: str, value: Any, fits: Callable[[Any], bool], expe
 def _restored(who: str, number: Any, key: str, value: Any, p: Tensor) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    array = value.array if isinstance(value, Tensor) else np.asarray(value)
+    array = value.detach().cpu().array if isinstance(value, Tensor) else np.asarray(value)
     if key == "step":
         return int(array)
     if tuple(array.shape) != tuple(p.shape):
@@ -189,7 +197,7 @@ def _restored(who: str, number: Any, key: str, value: Any, p: Tensor) -> Any:
             f"{who}.load_state_dict: {key} of parameter {number} has shape {tuple(array.shape)}, the parameter "
             f"has {tuple(p.shape)}; the state is of another model"
         )
-    return wrap(np.array(array, dtype=p.array.dtype, order="C"))
+    return wrap(np.array(array, dtype=p.array.dtype, order="C")).to(p.device)
 
 
 __all__ = ["Optimizer"]

@@ -72,7 +72,7 @@ class EarlyStopping(Callback):
         score = self.sign * row[self.monitor]
         if score > self.best + (self.min_delta if self.best_epoch else 0):
             self.best, self.best_epoch = score, run.epoch
-            self.best_weights = {name: np.array(tensor.array) for name, tensor in run.model.state_dict().items()}
+            self.best_weights = {name: np.array(tensor.cpu().array) for name, tensor in run.model.state_dict().items()}
         elif self.patience is not None and run.epoch - self.best_epoch >= self.patience:
             run.stopped = f"no better {self.monitor} for {self.patience} epochs"
 

@@ -28,7 +28,7 @@ def evaluate(
 
     Args:
         model: maps a batch x to predictions.
-        loader: gives batches (x, y).
+        loader: gives batches (x, y), which are brought to the model's device.
         loss: `loss(prediction, y)`, a mean over the batch.
         metrics: functions of all predictions and all targets, by name, such as `{"accuracy": metrics.accuracy}`.
 
@@ -48,14 +48,14 @@ def evaluate(
 
 
 def predict(model: nn.Module, loader: Iterable[Any]) -> Tensor:
-    """The model's predictions for all batches of a loader, one below the other; targets are ignored.
+    """The model's predictions for all batches of a loader, one below the other, on the CPU; targets are ignored.
 
     Raises:
         ValueError: the loader gives no batch.
     """
     from minidl import from_numpy
 
-    parts = [prediction.numpy() for prediction, _ in answers(model, loader)]
+    parts = [prediction.cpu().numpy() for prediction, _ in answers(model, loader)]
     if not parts:
         raise ValueError("predict: the loader gives no batch; is its data set empty?")
     return from_numpy(np.concatenate(parts))
@@ -63,14 +63,25 @@ def predict(model: nn.Module, loader: Iterable[Any]) -> Tensor:
 
 def answers(model: nn.Module, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Any]]:
     """Prediction and target of each batch, in evaluation mode."""
+    device = device_of(model)
     with evaluating(model):
         for batch in loader:
             x, y = (
                 (batch[0], batch[1] if len(batch) > 1 else None) if isinstance(batch, (tuple, list)) else (batch, None)
             )
             with no_grad():  # around the call alone: a generator must not leave its caller's code unrecorded
-                prediction = model(x)
-            yield prediction, y
+                prediction = model(brought(x, device))
+            yield prediction, brought(y, device)
+
+
+def device_of(model: nn.Module) -> Any:
+    """The device of the model's parameters, which batches are brought to; None for a model without any."""
+    return next((parameter.device for parameter in model.parameters()), None)
+
+
+def brought(value: Any, device: Any) -> Any:
+    """A tensor on a device; anything else as it is."""
+    return value.to(device=device) if isinstance(value, Tensor) else value
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from minidl import Tensor, nn, optim
 from minidl.optim import lr_scheduler
 from minidl.train.callbacks import Callback, EarlyStopping, Progress
 from minidl.train.checkpoint import Checkpoint
-from minidl.train.evaluation import Loss, Metric, Seen, evaluate
+from minidl.train.evaluation import Loss, Metric, Seen, brought, device_of, evaluate
 from minidl.train.history import History
 
 __all__ = ["Run", "fit"]
@@ -48,7 +48,7 @@ def fit(
 
     Args:
         model: maps a batch x to predictions.
-        train_loader: gives batches (x, y), once through the data an epoch.
+        train_loader: gives batches (x, y), once through the data an epoch; they are brought to the model's device.
         valid_loader: batches to evaluate on after each epoch, or None.
         loss: `loss(prediction, y)`, a mean over the batch, such as `nn.functional.cross_entropy`.
         optimizer: made with the model's parameters.
@@ -147,7 +147,8 @@ class Run:
             yield self.epoch
 
     def each_batch(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of one epoch."""
+        """The batches of one epoch, on the model's device."""
+        device = device_of(self.model)
         for batch, (x, y) in enumerate(self.train_loader, 1):
             self.batch = batch
             if len(x) == 0 or len(x) != len(y):
@@ -155,7 +156,7 @@ class Run:
                     f"fit: batch {self.batch} holds {len(x)} examples and {len(y)} targets; expected as many of both,"
                     " at least one"
                 )
-            yield x, y
+            yield brought(x, device), brought(y, device)
             self.tell("batch_ends")
         if self.batch == 0:
             raise ValueError(
@@ -168,7 +169,7 @@ class Run:
         if not math.isfinite(number):
             place = f"epoch {self.epoch}, batch {self.batch}"
             for what, array in (("inputs", x.array), ("targets", y.array)):
-                bad = int(np.size(array) - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
+                bad = int(array.size - np.isfinite(array).sum()) if array.dtype.kind == "f" else 0
                 if bad:
                     raise ValueError(
                         f"fit: {place}: the {what} hold {bad} NaN or infinite numbers; clean the data first"

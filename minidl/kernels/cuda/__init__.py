@@ -18,7 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .. import reference
+from ..arrays import one_device
 from . import attention, conv, elementwise, index, matmul, normalize, optim, pool, random, recurrent, reduce, softmax
 from .launch import Device
 
@@ -40,7 +43,17 @@ class Backend:
 
     def _verb(self, plain: Callable[..., Any], own: Callable[..., Any] | None) -> Callable[..., Any]:
         def run(*args: Any) -> Any:
+            for x in args:
+                if x.__class__ is np.ndarray and kind is not np.ndarray:
+                    args = self._all_here(args)
+                    break
             result = NotImplemented if own is None else own(self.device, *args)
-            return self.device.adopt(plain(*args)) if result is NotImplemented else result
+            return self.device.adopt(plain(*args) if result is NotImplemented else result)
 
+        kind = getattr(self.device, "array", np.ndarray)
         return run
+
+    def _all_here(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments with the CPU's numbers of 0 dimensions on this device; RuntimeError for larger arrays."""
+        one_device(self.device.array, args)  # type: ignore[attr-defined]
+        return tuple([self.device.adopt(x) if x.__class__ is np.ndarray else x for x in args])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from .launch import MOST_BLOCKS, Array, Device, covered, number_type, pieces
-from .rows import THREADS, Team, absent, contiguous, rows_of, team_of
+from .launch import MOST_BLOCKS, Array, Device, contiguous, covered, number_type, pieces
+from .rows import THREADS, Team, absent, rows_of, team_of
 
 __all__ = ["VERBS"]
 

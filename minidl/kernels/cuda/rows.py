@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .launch import Array, pieces
+from .launch import Array, contiguous, pieces
 
-__all__ = ["THREADS", "Team", "absent", "contiguous", "rows_of", "team_of"]
+__all__ = ["THREADS", "Team", "absent", "rows_of", "team_of"]
 
 THREADS = 256  # of a block, block::THREADS
 KEPT = (2, 8)  # packs of 16 bytes that a thread may keep in registers, rows::Row
@@ -38,11 +38,6 @@ def team_of(n: int, dtype: Any) -> Team:
 def rows_of(x: Array, dims: int) -> tuple[int, int]:
     """How many rows of its last `dims` dimensions x has, and how long they are."""
     return math.prod(x.shape[: x.ndim - dims]), math.prod(x.shape[x.ndim - dims :])
-
-
-def contiguous(x: Array) -> Array:
-    """x, or a copy of it, row after row."""
-    return x if x.flags.c_contiguous else x.copy()
 
 
 def absent(x: Array | None) -> Array | int:

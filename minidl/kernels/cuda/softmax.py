@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .launch import Array, Device, covered, number_type, pieces
-from .rows import THREADS, Team, absent, contiguous, team_of
+from .launch import Array, Device, contiguous, covered, number_type, pieces
+from .rows import THREADS, Team, absent, team_of
 
 __all__ = ["SOFTMAX", "VERBS", "softmax_by_rung"]
 
