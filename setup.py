@@ -104,8 +104,7 @@ class Build(build_ext):
                 jobs.append((source, "shared", baseline + have))
             else:
                 jobs += [(source, name, COMMON + KERNEL + flags + [f"-DISA={name}"]) for name, flags in levels.items()]
-        workers = int(os.environ.get("MINIDL_BUILD_JOBS", max(2, os.cpu_count() or 1)))
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(_workers()) as pool:
             objects = list(pool.map(lambda job: self._compile(*job), jobs))
 
         kernels = [obj for obj, (_, name, _) in zip(objects, jobs) if name != "shared"]
@@ -117,10 +116,12 @@ class Build(build_ext):
 
     def _build_emulator(self, ext: Extension) -> None:
         kind = ext.name.rpartition("_")[2]
-        jobs = [(source, f"emulator-{kind}", EMULATOR + EMULATED[kind]) if source.stem == "kernels"
+        jobs = [(source, f"emulator-{kind}", EMULATOR + EMULATED[kind]) if source.suffix == ".cu"
                 else (source, "emulator", EMULATOR) for source in map(Path, ext.sources)]
-        watched = [*(CSRC / "emulator").glob("*.h"), *CSRC.glob("*.cu"), *CSRC.glob("*.cuh")]
-        with ThreadPoolExecutor(int(os.environ.get("MINIDL_BUILD_JOBS", 2))) as pool:
+        watched = [*(CSRC / "emulator").glob("*.h"), *CSRC.glob("*.cuh")]
+        if ".cu" not in self.compiler.src_extensions:
+            self.compiler.src_extensions = [*self.compiler.src_extensions, ".cu"]
+        with ThreadPoolExecutor(_workers()) as pool:
             objects = list(pool.map(lambda job: self._compile(*job, watched), jobs))
         self.compiler.link_shared_object(objects, self.get_ext_fullpath(ext.name), target_lang="c++",
                                          extra_postargs=_split("LDFLAGS") + [NO_OTHER, "-pthread"])
@@ -135,7 +136,8 @@ class Build(build_ext):
         if not (target.exists() and target.stat().st_mtime > newest and stamp.exists()
                 and stamp.read_text() == shlex.join(flags)):
             try:
-                self.compiler.compile([str(source)], output_dir=str(folder), extra_postargs=flags)
+                first = ["-x", "c++"] if source.suffix == ".cu" else []  # it counts for the sources that follow
+                self.compiler.compile([str(source)], output_dir=str(folder), extra_preargs=first, extra_postargs=flags)
             except Exception as error:  # the compiler has printed its own; the command line is no reason
                 raise RuntimeError(f"the compiler refuses {source} for {name}") from error
             stamp.write_text(shlex.join(flags))
@@ -174,6 +176,10 @@ def _ship_cuda(target: Path) -> None:
         copy = target / path.relative_to(CSRC)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
+
+
+def _workers() -> int:
+    return int(os.environ.get("MINIDL_BUILD_JOBS", max(2, os.cpu_count() or 1)))
 
 
 def _split(variable: str) -> list[str]:
@@ -216,7 +222,7 @@ def extensions() -> list[Extension]:
     cython = [Extension(f"minidl._{path.stem}", [str(path)], include_dirs=include[:1],
                         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")], optional=True)
               for path in sorted(CSRC.glob("*.pyx"))]
-    emulator = sorted(str(path) for path in (CSRC / "emulator").glob("*.cpp"))
+    emulator = sorted(str(path) for path in [*(CSRC / "emulator").glob("*.cpp"), *CSRC.glob("*.cu")])
     emulated = [Extension(f"minidl._emulator_{kind}", emulator, optional=True, language="c++") for kind in EMULATED]
     native = Extension("minidl._native", sources, include_dirs=include, optional=True, language="c++")
     # The tape runs as Python, and faster as what Cython makes of that same file (kernels/build.py chooses).

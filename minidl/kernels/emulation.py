@@ -283,7 +283,7 @@ def build(source: Path, target: Path, checked: bool = True, csrc: Path = CSRC) -
     csrc: that folder of a checkout of minidl, by default the one that this module lies beside; an installed package has
     none. RuntimeError with the compiler's words where that fails."""
     compiler = shlex.split(os.environ.get("CXX", "c++"))
-    runtime = [str(path) for path in sorted((csrc / "emulator").glob("*.cpp")) if path.stem != "kernels"]
+    runtime = [str(path) for path in sorted((csrc / "emulator").glob("*.cpp"))]
     if not csrc.is_dir():
         raise RuntimeError(f"emulator: {csrc} is not there; give csrc, that folder of a checkout of minidl")
     kernels = target.with_suffix(".o")
