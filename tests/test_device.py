@@ -285,6 +285,45 @@ def steps(model: nn.Module, optimizer: Any, numbers: range, where: str) -> list[
     return found
 
 
+class KernelsAlone(kernels.emulator.Device):
+    """Where no kernel covers a verb's arguments, NumPy does not take its place."""
+
+    @property
+    def plain(self) -> Any:
+        class Refusing:
+            def __getattr__(self, name: str) -> Any:
+                def refuse(*args: Any) -> Any:
+                    given = [f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else repr(x) for x in args]
+                    raise AssertionError(f"{name}: no kernel took {', '.join(given)}")
+
+                return refuse
+
+        return Refusing()
+
+
+def test_every_verb_has_a_kernel() -> None:
+    verbs = {name for name in vars(kernels.reference) if callable(getattr(kernels.native, name, None))}
+    verbs = {name for name in verbs if not name.startswith("_") and name in kernels.native.compiled}
+    assert verbs and verbs <= set(kernels.cuda.VERBS)
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_training_needs_no_verb_of_numpys(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = KernelsAlone(False, array=EmulatorArray)
+    monkeypatch.setitem(kernels._by_array, EmulatorArray, kernels.cuda.Backend(device))
+    model = learner("emulator")
+    steps(model, OPTIMIZERS[name](model.parameters()), range(2), "emulator")
+    families = {launch.kernel.split("::")[0] for launch in device.launches}
+    assert families >= {"conv", "elementwise", "matmul", "normalize", "optim", "pool", "reduce", "softmax"}
+    tokens = minidl.tensor([[1, 2, 3, 4, 5]], device="emulator")
+    gpt = minidl.models.GPT(7, 5, width=8, heads=2, layers=1, dropout=0.1).to("emulator")
+    optimizer = OPTIMIZERS[name](gpt.parameters())
+    for _ in range(2):
+        loss = nn.functional.cross_entropy(gpt(tokens).flatten(0, 1), tokens.flatten())
+        loss.backward()
+        optimizer.step()
+
+
 def devices(optimizer: Any) -> set[type]:
     return {v.array.__class__ for s in optimizer.state.values() for v in s.values() if isinstance(v, minidl.Tensor)}
 

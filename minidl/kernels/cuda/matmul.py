@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from .elementwise import binary
 from .launch import MOST_BLOCKS, Array, Device, Matrix, covered, number_type, pieces
+from .reduce import sum as total
 
 __all__ = ["MATMUL", "TENSOR_CORES", "VERBS", "by_rung", "by_tensor_cores", "matmul"]
 
@@ -150,4 +152,27 @@ def matmul(device: Device, a: Array, b: Array) -> Array:
     return by_rung(device, "warp_tiled", a, b) if covered(a, b) else NotImplemented
 
 
-VERBS = {"matmul": matmul}
+def linear(device: Device, x: Array, w: Array, b: Array | None) -> Array:
+    """Y[n,j] = Σ[k] X[n,k] * W[j,k] + B[j]: the product of all rows, then the bias in a launch of its own"""
+    if not covered(x, w, b):
+        return NotImplemented
+    y = matmul(device, x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), w.T).reshape(*x.shape[:-1], w.shape[0])
+    return y if b is None else binary(device, "add", y, b)
+
+
+def linear_gradient(
+    device: Device, g: Array, x: Array, w: Array, needed: tuple[bool, bool, bool]
+) -> tuple[Array | None, ...]:
+    """∂L/∂X = G W, ∂L/∂W = Gᵀ X, ∂L/∂B = Σ[n] G[n], those that are needed"""
+    if not covered(g, x, w):
+        return NotImplemented
+    n = math.prod(x.shape[:-1])
+    rows, inputs = g.reshape(n, g.shape[-1]), x.reshape(n, x.shape[-1])
+    return (
+        matmul(device, rows, w).reshape(x.shape) if needed[0] else None,
+        matmul(device, rows.T, inputs) if needed[1] else None,
+        total(device, rows, (0,), False) if needed[2] else None,
+    )
+
+
+VERBS = {"matmul": matmul, "linear": linear, "linear_gradient": linear_gradient}

@@ -6,6 +6,7 @@ replays a launch as it was, so what changes from step to step must lie in memory
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -13,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from .elementwise import binary, unary
 from .launch import MOST_BLOCKS, TYPES, Array, Device, Scalar, contiguous, covered, pieces
+from .reduce import sum as total
 
 __all__ = ["KERNELS", "VERBS", "Table", "capacity"]
 
@@ -189,7 +192,25 @@ KERNELS = [
         "optim::adadelta<{T}>",
     )
 ]
+def squared_norm(device: Device, arrays: Arrays) -> Any:
+    """Σ x² over all arrays; the host waits for it."""
+    if not arrays or not covered(*arrays):
+        return NotImplemented
+    sums = [total(device, unary(device, "square", x), tuple(range(x.ndim)), False) for x in arrays]
+    return math.fsum(x.item() for x in sums)
+
+
+def scale_in_place(device: Device, arrays: Arrays, factor: float) -> Any:
+    """x ← factor x"""
+    if not arrays or not covered(*arrays):
+        return NotImplemented
+    for x in arrays:
+        x[...] = binary(device, "mul", x, float(factor))
+    return None
+
+
 VERBS = {
     "sgd_step": sgd_step, "adam_step": adam_step, "amsgrad_step": amsgrad_step, "adagrad_step": adagrad_step,
     "rmsprop_step": rmsprop_step, "adadelta_step": adadelta_step,
+    "squared_norm": squared_norm, "scale_in_place": scale_in_place,
 }  # fmt: skip
