@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from . import ops
-from ._creation import from_numpy
 from ._tensor import Tensor
-from .kernels import kernel
-from .tape import record, record_fused
+from .kernels import arrays, kernel
+from .tape import record, record_fused, wrap
 
 # ------------------------------------------------------------------------------------------------- regression
 
@@ -176,7 +176,7 @@ def cross_entropy(
     _check_weight(name, input, weight)
     if target.is_floating_point():
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing, squeeze)
-    t, all_kept = _class_indices(name, input, target, ignore_index)
+    t, all_kept = _class_indices(name, input.shape, target, ignore_index)
     if input.ndim == 2 and not (weight is not None and weight.requires_grad):
         losses = _fused_cross_entropy(input, t, weight, ignore_index, label_smoothing, target)
     else:
@@ -194,7 +194,7 @@ def _plain_cross_entropy(
         return losses
     C = x.shape[1]
     spread = logp if weight is None else logp * weight.reshape(_class_axis(x))
-    kept = from_numpy((target != ignore_index).astype(x.array.dtype))
+    kept = wrap((target != ignore_index).astype(x.array.dtype))
     return (1 - label_smoothing) * losses - label_smoothing / C * (spread.sum(1) * kept)
 
 
@@ -261,7 +261,7 @@ def nll_loss(
             f"nll_loss: target has dtype {target.dtype}, expected class indices (int64); cross_entropy "
             "takes probabilities"
         )
-    t, all_kept = _class_indices("nll_loss", input, target, ignore_index)
+    t, all_kept = _class_indices("nll_loss", input.shape, target, ignore_index)
     losses = _picked(input, t, weight, ignore_index)
     return _weighted(losses, t, weight, ignore_index, all_kept, reduction, squeeze)
 
@@ -270,10 +270,10 @@ def _picked(logp: Tensor, target: np.ndarray, weight: Tensor | None, ignore_inde
     """-w[t] * logp[n,t], 0 where t is ignore_index: (N, C, d1, ...) and (N, d1, ...) -> (N, d1, ...)."""
     kept = target != ignore_index
     safe = np.where(kept, target, 0)
-    losses = -ops.gather(logp, 1, from_numpy(safe[:, None])).squeeze(1)
+    losses = -ops.gather(logp, 1, wrap(safe[:, None])).squeeze(1)
     if weight is not None:
-        losses = losses * weight[from_numpy(safe)]
-    return losses if kept.all() else ops.where(from_numpy(kept), losses, 0.0)
+        losses = losses * weight[wrap(safe)]
+    return losses if not _captured(kept) and kept.all() else ops.where(wrap(kept), losses, 0.0)
 
 
 def _weighted(
@@ -292,10 +292,12 @@ def _weighted(
     if reduction == "sum":
         return total
     if weight is None:
+        if _captured(target):
+            return total / wrap((target != ignore_index).sum().astype(losses.array.dtype))
         count = target.size if all_kept else int((target != ignore_index).sum())
         return total / count if count else total * math.nan
     kept = target != ignore_index
-    counted = weight[from_numpy(np.where(kept, target, 0))] * from_numpy(kept.astype(weight.array.dtype))
+    counted = weight[wrap(np.where(kept, target, 0))] * wrap(kept.astype(weight.array.dtype))
     return total / counted.sum()
 
 
@@ -468,14 +470,24 @@ def _with_batch(name: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tenso
     return input, target, False
 
 
-def _class_indices(name: str, input: Tensor, target: Tensor, ignore_index: int) -> tuple[np.ndarray, bool]:
-    """The target as int64, checked, and whether no entry is ignored."""
-    t, C = target.array, input.shape[1]
+def _captured(x: np.ndarray) -> bool:
+    """Whether x lies on a device where a graph is being captured, and the host must not read it."""
+    return arrays.graph is not None and x.__class__ is not np.ndarray
+
+
+def _class_indices(
+    name: str, shape: tuple[int, ...], target: Tensor, ignore_index: int
+) -> tuple[np.ndarray, bool]:
+    """The target as int64, checked for an input of this shape, and whether it is known that no entry is ignored."""
+    t, C = target.array, shape[1]
     if t.dtype.kind not in "iu":
         raise TypeError(f"{name}: target has dtype {target.dtype}, expected class indices (int64) or probabilities")
     t = t.astype(np.int64, copy=False)
     if t.size == 0:
         return t, True
+    if _captured(t):  # looked at with each replay
+        arrays.graph.later(partial(_class_indices, name, shape, target, ignore_index))
+        return t, False
     low, high = int(t.min()), int(t.max())
     if low >= 0 and high < C:
         return t, not 0 <= ignore_index < C
@@ -484,7 +496,7 @@ def _class_indices(name: str, input: Tensor, target: Tensor, ignore_index: int) 
         index = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise IndexError(
             f"{name}: target {int(t[index])} at {index if len(index) > 1 else index[0]} is no class: "
-            f"the input {tuple(input.shape)} has classes 0 to {C - 1}"
+            f"the input {tuple(shape)} has classes 0 to {C - 1}"
         )
     return t, False
 

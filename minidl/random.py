@@ -9,11 +9,13 @@ from __future__ import annotations
 import operator
 import os
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from . import kernels
+from .kernels import arrays
 
 
 class Generator:
@@ -57,12 +59,27 @@ class Generator:
         self.offset = offset
         return self
 
-    def take(self, words: int) -> tuple[int, int]:
-        """Reserve so many words: the (seed, offset) where they begin."""
+    def take(self, words: int, backend: Any = None) -> tuple[int, Any]:
+        """Reserve so many words: the (seed, offset) where they begin.
+
+        backend: who draws them. While a graph is captured there the offset is an array of the device's, and words are
+        taken anew for each replay.
+        """
+        if arrays.graph is not None and getattr(backend, "device", None) is not None:
+            return self.seed, arrays.graph.number(np.uint64, partial(self._offset, words, self.seed), self.offset)
         with self._lock:
             at = self.offset
             self.offset += words
         return self.seed, at
+
+    def _offset(self, words: int, seed: int) -> int:
+        """Where the words of a replay begin, which are drawn with the seed of the capture."""
+        if self.seed != seed:
+            raise RuntimeError(
+                f"replay: the generator's seed is {self.seed}, the graph draws with {seed}; capture it anew, or set the"
+                f" seed back: manual_seed({seed})"
+            )
+        return self.take(words)[1]
 
     def __repr__(self) -> str:
         return f"Generator(seed={self.seed}, offset={self.offset})"
@@ -100,7 +117,7 @@ def uniform(
     """Array of independent numbers, uniform in [0, 1). backend: the verbs of the device that they are made on."""
     wide = np.dtype(np.float64 if dtype == np.float64 else np.float32)
     n = _count(shape)
-    at = _of(generator).take(2 * n if wide == np.float64 else n)
+    at = _of(generator).take(2 * n if wide == np.float64 else n, backend)
     return (backend or kernels.active()).uniform(*at, n, wide).reshape(shape).astype(dtype, copy=False)
 
 
@@ -110,7 +127,7 @@ def normal(
     """Array of independent standard normal numbers. backend: as in `uniform`."""
     wide = np.dtype(np.float64 if dtype == np.float64 else np.float32)
     n = _count(shape)
-    at = _of(generator).take(4 * ((n + 1) // 2))
+    at = _of(generator).take(4 * ((n + 1) // 2), backend)
     return (backend or kernels.active()).normal(*at, n, wide).reshape(shape).astype(dtype, copy=False)
 
 

@@ -105,6 +105,9 @@ class Function:
         self.cupy, self.name, self.max_dynamic_shared_size_bytes = cupy, name, 48 * 1024
 
     def __call__(self, grid: Any, block: Any, args: Any, *, shared_mem: int = 0) -> None:
+        if self.cupy.captured is not None:
+            self.cupy.captured.append((self, (grid, block, args)))
+            return
         self.cupy.launches.append((self.name, grid, block, args, shared_mem))
         if self.cupy.fails_at("launch"):
             return
@@ -148,6 +151,55 @@ class Event:
         pass
 
 
+class Entered:
+    """A context manager of CuPy's that tells when it is entered and left."""
+
+    def __init__(self, cupy: FakeCupy, name: str) -> None:
+        self.cupy, self.name = cupy, name
+
+    def __enter__(self) -> Entered:
+        self.cupy.calls.append(f"enter {self.name}")
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.cupy.calls.append(f"leave {self.name}")
+
+
+class Stream(Entered):
+    """Captures as CUDA does, but for the memory: what is launched meanwhile runs, and again when it is replayed."""
+
+    def __init__(self, cupy: FakeCupy, non_blocking: bool) -> None:
+        super().__init__(cupy, "stream")
+        assert non_blocking
+
+    def begin_capture(self, mode: str) -> None:
+        self.cupy.fails_at("capture")
+        self.cupy.calls.append(f"begin {mode}")
+        self.cupy.captured = []
+
+    def end_capture(self) -> Any:
+        self.cupy.calls.append("end")
+        captured, self.cupy.captured = self.cupy.captured, None
+
+        def launch() -> None:
+            self.cupy.calls.append("launch")
+            for function, args in captured or ():
+                function(*args)
+
+        return types.SimpleNamespace(launch=launch)
+
+
+class Pool:
+    def __init__(self) -> None:
+        self.total = 0
+
+    def malloc(self, size: int) -> None:
+        self.total += size
+
+    def total_bytes(self) -> int:
+        return self.total
+
+
 class FakeCupy(types.ModuleType):
     """The module. `failures`: where (count, new, compile, launch, copy) to raise what."""
 
@@ -157,6 +209,9 @@ class FakeCupy(types.ModuleType):
         self.launches: list[tuple[Any, ...]] = []
         self.modules: list[dict[str, Any]] = []
         self.current = [0]
+        self.calls: list[str] = []  # of streams, pools and graphs
+        self.captured: list[Any] | None = None
+        self.pinned: Any = None
         self.waits = self.freed = 0
         self.versions = (0, 13020)
         self.ndarray = Array
@@ -177,11 +232,16 @@ class FakeCupy(types.ModuleType):
                 driverGetVersion=lambda: self.versions[0],
                 runtimeGetVersion=lambda: self.versions[1],
                 deviceSynchronize=self._wait,
+                streamCaptureModeRelaxed="relaxed",
                 getDeviceProperties=lambda index: {"name": b"no card", "totalGlobalMem": 1 << 30},
             ),
             driver=types.SimpleNamespace(CUDADriverError=CUDADriverError),
             compiler=types.SimpleNamespace(CompileException=CompileException),
             Event=Event,
+            Stream=lambda non_blocking: Stream(self, non_blocking),
+            MemoryPool=Pool,
+            using_allocator=lambda allocate: Entered(self, "pool"),
+            set_pinned_memory_allocator=lambda allocate: setattr(self, "pinned", allocate),
             get_elapsed_time=lambda start, end: 1e3 * (end.time - start.time),
         )
 
@@ -191,6 +251,9 @@ class FakeCupy(types.ModuleType):
 
     def _wait(self) -> None:
         self.waits += 1
+
+    def get_default_pinned_memory_pool(self) -> Any:
+        return types.SimpleNamespace(malloc="CuPy's own")
 
     def get_default_memory_pool(self) -> Any:
         return types.SimpleNamespace(free_all_blocks=lambda: setattr(self, "freed", self.freed + 1))

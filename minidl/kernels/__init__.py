@@ -119,6 +119,12 @@ def gpu_available() -> bool:
 
 def moved(array: Any, kind: str, index: int | None = None) -> Any:
     """A copy of the array on another device."""
+    if arrays.graph is not None:
+        if array.__class__ is not np.ndarray:
+            raise arrays.refused(f"copy to '{kind}'")
+        if array.size != 1 and (any(array.strides) or not array.size):
+            raise arrays.frozen(f"{array.shape} {array.dtype}")
+        return arrays.graph.constant(array.shape, array.flat[0].item(), array.dtype)  # one number, repeated
     if kind == "emulator":
         on(kind)
         return arrays.adopt(array.copy() if array.__class__ is np.ndarray else moved(array, "cpu"))

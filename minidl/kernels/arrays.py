@@ -15,6 +15,7 @@ import numpy as np
 
 __all__ = ["EmulatorArray", "adopt", "lend", "mixed", "names", "one_device"]
 
+graph: Any = None  # what is recorded now (graphs.Graph), or None
 names: dict[type, str] = {np.ndarray: "cpu"}  # the device of each class of arrays; CuPy's is added when it is needed
 
 
@@ -26,15 +27,74 @@ class EmulatorArray(np.ndarray):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         out = options.get("out")
         one_device(EmulatorArray, (*inputs, *(out or ())))
+        if graph is not None:
+            return graph.call(getattr(ufunc, method), inputs, options)
         result = getattr(ufunc, method)(*lend(inputs), **{name: lend(value) for name, value in options.items()})
         return adopt(result) if out is None else out[0] if len(out) == 1 else out
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         one_device(EmulatorArray, (*args, *options.values()))
+        if graph is not None:
+            return graph.call(function, args, options)
         return adopt(function(*lend(args), **lend(options)))
 
 
 names[EmulatorArray] = "emulator"
+
+
+def refused(what: str) -> RuntimeError:
+    """The sentence for a host that reads what kernels wrote while a graph is captured."""
+    return RuntimeError(
+        f"{what}: the host reads a number of the device while a graph is captured, and every replay would go on with"
+        " that one; keep it a tensor, and read it after replay()"
+    )
+
+
+def frozen(what: str) -> RuntimeError:
+    """The sentence for numbers of the CPU that come to a device while a graph is captured."""
+    return RuntimeError(
+        f"graph: a copy of {what} from the CPU while a graph is captured would be frozen in it; make the tensor before,"
+        " and fill it with x.copy_(...) between replays"
+    )
+
+
+def _recorded(name: str) -> None:
+    """A method of NumPy's that goes past the two protocols above: recorded while a graph is captured."""
+    plain = getattr(np.ndarray, name)
+
+    def method(self: Any, *args: Any, **options: Any) -> Any:
+        if graph is None:
+            return plain(self, *args, **options)
+        if name == "__getitem__" and not isinstance(plain(lend(self), *lend(args)), np.ndarray):
+            args = ((*args[0], ...) if isinstance(args[0], tuple) else (args[0], ...),)  # a view, not a number
+        return graph.call(plain, (self, *args), options)
+
+    method.__name__ = method.__qualname__ = name
+    setattr(EmulatorArray, name, method)
+
+
+def _read(name: str) -> None:
+    """A method that gives the host numbers: refused while a graph is captured."""
+    plain = getattr(np.ndarray, name)
+
+    def method(self: Any, *args: Any, **options: Any) -> Any:
+        if graph is not None:
+            raise refused(name.strip("_"))
+        return plain(self, *args, **options)
+
+    method.__name__ = method.__qualname__ = name
+    setattr(EmulatorArray, name, method)
+
+
+for _name in (
+    "__getitem__ __setitem__ all any argmax argmin argsort astype choose clip conj copy cumprod cumsum diagonal dot"
+    " fill flatten max mean min partition prod ptp put ravel repeat reshape round searchsorted sort std sum take trace"
+    " var"
+).split():
+    if hasattr(np.ndarray, _name):
+        _recorded(_name)
+for _name in "__bool__ __complex__ __contains__ __float__ __index__ __int__ item nonzero tobytes tolist tofile".split():
+    _read(_name)
 
 
 def lend(x: Any) -> Any:

@@ -24,12 +24,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from . import arrays as kinds
 from . import reference
 from .arrays import adopt, lend
 from .cuda import conv as convolutions
@@ -111,11 +112,30 @@ class Device:
 
     def zeros(self, shape: Sequence[int], dtype: Any) -> Array:
         """A new array of zeros."""
+        if self._graph is not None:
+            return self._graph.call(np.zeros, (shape, dtype), {})
         return self.adopt(np.zeros(shape, dtype))
 
     def adopt(self, result: Any) -> Any:
         """What NumPy computed as arrays of this device."""
+        if self._graph is not None and isinstance(result, np.ndarray) and type(result) is np.ndarray:
+            if result.ndim:
+                raise kinds.frozen(f"{result.shape} {result.dtype}")
+            return self._graph.constant((), result.item(), result.dtype)
         return result if self.array is np.ndarray else adopt(result)
+
+    @property
+    def _graph(self) -> Any:
+        """What is captured now of the work of tensors here."""
+        return None if self.array is np.ndarray else kinds.graph
+
+    def later(self, look: Callable[[], None]) -> None:
+        """Call `look`, which reads what kernels wrote and raises where that tells of bad input: now, or after each
+        replay of the graph that is being captured."""
+        if self._graph is None:
+            look()
+        else:
+            self._graph.later(look)
 
     @property
     def plain(self) -> Any:
@@ -143,6 +163,12 @@ class Device:
         for each in arguments.values():
             arrays |= getattr(each, "arrays", {})
         arrays = {name: lend(each) for name, each in arrays.items() if isinstance(each, np.ndarray)}
+        graph = self._graph
+        if graph is not None and graph.name != "emulator":
+            graph.call(self.launch, (), {})  # refuses
+        if graph is not None and not fresh:
+            for name in writes:
+                graph.changes(arrays[name])
         with (_copies if self.checked else _in_place)(arrays, writes, fresh) as memory:
             address = {each.name: start for each, start in memory}
             packed = [_pack(kernel, n, each, size, address) for (n, each), size in zip(arguments.items(), sizes)]
@@ -150,6 +176,8 @@ class Device:
             counts, faults = kernels.launch(kernel, grid, block, packed, known, shared, self.seconds)
         if faults:
             raise KernelFault(faults)
+        if graph is not None:
+            graph.steps.append(partial(self.launch, kernel, grid, block, dict(arguments), writes, fresh, shared))
         self.launches.append(Launch(kernel, tuple(grid), tuple(block), counts))
 
 
@@ -158,7 +186,7 @@ class _Lent:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         verb = getattr(reference, name)
-        return lambda *args: verb(*lend(args))
+        return lambda *args: verb(*lend(args)) if kinds.graph is None else kinds.graph.call(verb, args, {})
 
 
 def _pack(kernel: str, name: str, argument: Any, size: int, address: Mapping[str, int]) -> bytes:

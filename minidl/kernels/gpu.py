@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from . import reference
+from . import arrays, reference
 from .cuda.launch import check_launch
 from .cuda.source import source
 
@@ -178,6 +178,8 @@ def to_device(x: np.ndarray, index: int = 0) -> Array:
 def to_host(x: Array) -> np.ndarray:
     """A copy of the GPU's array in NumPy's memory, when all that computes it is done. Raises, too, what kernels before
     found wrong with their arguments (`Device.later`)."""
+    if arrays.graph is not None:
+        raise arrays.refused("copy to the host")
     with _guarded(f"copy of {x.shape} {x.dtype} to the host"):
         copy = np.asarray(_cupy().asnumpy(x))
         _look()
@@ -186,6 +188,8 @@ def to_host(x: Array) -> np.ndarray:
 
 def synchronize(index: int = 0) -> None:
     """Wait until the GPU has done all its work, and raise what kernels found wrong with their arguments."""
+    if arrays.graph is not None:
+        raise arrays.refused("synchronize")
     with _guarded("synchronize"), _cupy().cuda.Device(index):
         _cupy().cuda.runtime.deviceSynchronize()
         _look()
@@ -247,13 +251,20 @@ class Device:
         if isinstance(result, tuple | list):
             return type(result)(self.adopt(each) for each in result)
         if isinstance(result, np.ndarray | np.generic):
+            if arrays.graph is not None:
+                if result.ndim:
+                    raise arrays.frozen(f"{result.shape} {result.dtype}")
+                return arrays.graph.constant((), result.item(), result.dtype)
             with _guarded(f"copy of {result.shape} {result.dtype} to {self}"), self.here:
                 return self.cupy.asarray(result)
         return result
 
     def later(self, look: Callable[[], None]) -> None:
         """Call `look`, which reads what kernels wrote and raises where that tells of bad input, when the host waits for
-        the GPU anyway, or when many such looks are due."""
+        the GPU anyway, or when many such looks are due; after each replay, of a graph that is being captured."""
+        if arrays.graph is not None:
+            arrays.graph.later(look)
+            return
         _looks.append(look)
         if len(_looks) >= MOST_LOOKS:
             with _guarded("a look at what kernels found"), self.here:

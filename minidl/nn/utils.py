@@ -9,6 +9,7 @@ from minidl import ops
 from minidl._creation import tensor
 from minidl._tensor import Tensor
 from minidl.autograd import no_grad
+from minidl.kernels import arrays as devices
 from minidl.kernels import kernel
 from minidl.nn.parameter import InPlace
 
@@ -32,6 +33,8 @@ def clip_grad_norm_(
     norm_type = float(norm_type)
     with no_grad():
         total = _norm_of_all(gradients, norm_type)
+        if devices.graph is not None:
+            return _clipped(gradients, total, max_norm, error_if_nonfinite)
         norm = total.item()
         if error_if_nonfinite and not math.isfinite(norm):
             raise RuntimeError(
@@ -42,6 +45,18 @@ def clip_grad_norm_(
             with InPlace(gradients) as arrays:
                 kernel(gradients[0]).scale_in_place(arrays, factor)
     return total
+
+
+def _clipped(gradients: list[Tensor], norm: Tensor, max_norm: float, error_if_nonfinite: bool) -> Tensor:
+    """`clip_grad_norm_` without the host: for a step that is captured as a graph."""
+    if error_if_nonfinite:
+        raise RuntimeError(
+            "clip_grad_norm_: error_if_nonfinite=True reads the norm, which a captured graph cannot; leave it False"
+        )
+    factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    for g in gradients:
+        g.mul_(factor.to(g.dtype))
+    return norm
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
@@ -80,6 +95,8 @@ def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
 
 def _norm_of_all(gradients: list[Tensor], p: float) -> Tensor:
     """The p-norm of all gradients as one vector, in their dtype."""
+    if p == 2.0 and devices.graph is not None:
+        return ops.stack([ops.square(g).sum() for g in gradients]).sum().sqrt()
     if p == 2.0:
         square = kernel(gradients[0]).squared_norm([g.array for g in gradients])
         return tensor(math.sqrt(square), dtype=gradients[0].dtype, device=gradients[0].device)

@@ -78,7 +78,8 @@ def _operand(value: Any, other: Any, name: str) -> Tensor:
     try:
         array = np.asarray(value, dtype)
         if isinstance(other, tape._TensorClass) and other.array.__class__ is not np.ndarray:
-            array = np.asarray(array, like=other.array)
+            # the number goes with a launch: no copy from the CPU's memory, which a captured graph would read again
+            array = np.full((), array.item(), dtype, like=other.array)
         return tape.wrap(array)
     except OverflowError:
         if -(2**63) <= value < 2**63:  # wraps around, as PyTorch's: uint8 has 253 for -3

@@ -45,8 +45,9 @@ def dropout(
         return x
     if inplace:
         return input._write("dropout", dropout(input._alias(), p, generator=generator))
-    at = (generator or random.default_generator).take(x.array.size)
-    Y, mask = kernel(x).dropout(x.array, p, *at)
+    kernels = kernel(x)
+    at = (generator or random.default_generator).take(x.array.size, kernels)
+    Y, mask = kernels.dropout(x.array, p, *at)
     return record(Y, x, lambda G: _masked(G, mask, _scale(p)))
 
 

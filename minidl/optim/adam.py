@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from minidl._creation import zeros_like
+import numpy as np
+
+from minidl._creation import tensor, zeros_like
+from minidl._dtypes import float64
 from minidl._tensor import Tensor
+from minidl.autograd import no_grad
 from minidl.kernels import kernel
 from minidl.nn.parameter import InPlace
 from minidl.optim.optimizer import Group, Optimizer, gradients_of, one_way, require
@@ -32,9 +36,11 @@ class Adam(Optimizer):
     amsgrad       divides by the largest v so far, so that no step size grows again (Reddi, Kale & Kumar 2018,
                   algorithm 2)
     maximize      climbs instead
+    capturable    the step may be captured (cuda.CUDAGraph): "step" is a float64 tensor beside the parameter, raised by
+                  a kernel, and lr is read anew in each replay
 
     Source: Kingma & Ba 2015, algorithm 1. `foreach` and `fused` choose among PyTorch's ways of computing the same and
-    are accepted; `capturable` and `differentiable` are refused.
+    are accepted; `differentiable` is refused.
     """
 
     decoupled = False
@@ -54,9 +60,9 @@ class Adam(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        one_way(type(self).__name__, capturable=capturable, differentiable=differentiable)
+        one_way(type(self).__name__, differentiable=differentiable)
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**options, "amsgrad": amsgrad, "maximize": maximize})
+        super().__init__(params, {**options, "amsgrad": amsgrad, "maximize": maximize, "capturable": capturable})
 
     def check(self, group: Group) -> None:
         name = type(self).__name__
@@ -70,19 +76,33 @@ class Adam(Optimizer):
 
     def update(self, group: Group) -> None:
         together: dict[Any, list[Tensor]] = {}  # one kernel call takes one dtype and one count of steps
+        ready: list[Tensor] = []
         for p in group["params"]:
             if p.grad is None:
                 continue
             state = self.state[p]
+            if not state or (group["amsgrad"] and "max_exp_avg_sq" not in state):
+                self._begun(p)
             if not state:
                 state.update(step=0, exp_avg=zeros_like(p.detach()), exp_avg_sq=zeros_like(p.detach()))
             if group["amsgrad"] and "max_exp_avg_sq" not in state:
                 state["max_exp_avg_sq"] = zeros_like(p.detach())
-            state["step"] += 1
-            together.setdefault((state["step"], p.array.__class__, p.array.dtype), []).append(p)
+            ready.append(p)
+        if group["capturable"]:
+            self._count(ready)
+        for p in ready:
+            state = self.state[p]
+            if not group["capturable"]:
+                state["step"] = int(state["step"]) + 1
+            count = id(state["step"]) if group["capturable"] else state["step"]
+            together.setdefault((count, p.array.__class__, p.array.dtype), []).append(p)
         beta1, beta2 = group["betas"]
-        for (step, *_), params in together.items():
+        lr = self.rate(group) if together else group["lr"]
+        for params in together.values():
             states = [self.state[p] for p in params]
+            step = states[0]["step"]
+            if isinstance(step, Tensor):
+                step = int(step.item()) if step.array.__class__ is np.ndarray else step.array
             with InPlace(params) as arrays:
                 kernels, names = kernel(params[0]), ["exp_avg", "exp_avg_sq"]
                 names += ["max_exp_avg_sq"] if group["amsgrad"] else []
@@ -91,13 +111,38 @@ class Adam(Optimizer):
                     gradients_of(params, group["maximize"]),
                     *([state[name].array for state in states] for name in names),
                     step,
-                    group["lr"],
+                    lr,
                     beta1,
                     beta2,
                     group["eps"],
                     group["weight_decay"],
                     self.decoupled,
                 )
+
+    def _count(self, ready: list[Tensor]) -> None:
+        """One step more, on the parameters' own devices: one tensor counts for all that have taken as many steps."""
+        new: dict[Any, Tensor] = {}
+        for p in ready:
+            state = self.state[p]
+            if not isinstance(state["step"], Tensor):
+                self._begun(p)
+                at = (state["step"], p.array.__class__)
+                if at not in new:
+                    new[at] = tensor(float(state["step"]), dtype=float64).to(p.device)
+                state["step"] = new[at]
+        resting = {id(p) for p in self.state} - {id(p) for p in ready}
+        kept = {id(s["step"]) for p, s in self.state.items() if id(p) in resting}
+        apart: dict[int, Tensor] = {}  # those that step now leave the tensor of those that do not
+        counts: dict[int, Tensor] = {}
+        for p in ready:
+            step = self.state[p]["step"]
+            if id(step) in kept:
+                self._begun(p)
+                step = self.state[p]["step"] = apart.setdefault(id(step), step.clone())
+            counts[id(step)] = step
+        with no_grad():
+            for step in counts.values():
+                step.add_(1)
 
 
 class AdamW(Adam):

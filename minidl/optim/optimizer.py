@@ -11,6 +11,7 @@ import numpy as np
 
 from minidl._tensor import Tensor
 from minidl.autograd import enable_grad
+from minidl.kernels import arrays
 from minidl.nn.parameter import clear_gradients
 from minidl.tape import wrap
 
@@ -29,6 +30,8 @@ class Optimizer:
     A subclass gives `defaults`, checks a group's options in `check(group)` and moves the parameters in
     `update(group)`.
     """
+
+    capturable = False  # whether a step may be captured in a graph without the option of this name
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         name = type(self).__name__
@@ -101,8 +104,44 @@ class Optimizer:
                 loss = closure()
         for group in self.param_groups:
             self._follow(group["params"])
+            if arrays.graph is not None:
+                self._capture(group)
             self.update(group)
         return loss
+
+    def _capture(self, group: Group) -> None:
+        """A step is recorded as a graph: raises where a replay would repeat numbers that change from step to step."""
+        name = type(self).__name__
+        if not group.get("capturable", self.capturable):
+            raise RuntimeError(
+                f"{name}.step: a captured graph would replay this step's learning rate and step count for ever; use"
+                " SGD, or Adam or AdamW with capturable=True"
+            )
+        frozen = {key: value for key, value in group.items() if key not in SCHEDULED | {"lr", "params"}}
+
+        def look() -> None:
+            for key, value in frozen.items():
+                if group[key] != value:
+                    raise RuntimeError(
+                        f"replay: {name}'s {key} is {group[key]!r}, the graph was captured with {value!r}; of an"
+                        " optimizer's options only lr may change between replays: capture the graph anew"
+                    )
+
+        arrays.graph.before(look)
+
+    def rate(self, group: Group) -> Any:
+        """The learning rate as kernels take it: a number, or one of the device's that each replay reads anew."""
+        if arrays.graph is None:
+            return group["lr"]
+        return arrays.graph.number(np.float64, lambda: group["lr"], group["lr"])
+
+    def _begun(self, p: Tensor) -> None:
+        """Raises where p's state would be made in a captured step, and made anew in each replay."""
+        if arrays.graph is not None:
+            raise RuntimeError(
+                f"{type(self).__name__}.step: a parameter of shape {tuple(p.shape)} has no state yet, and a captured"
+                " graph would start it anew with each replay; take one step before capturing"
+            )
 
     def _follow(self, params: list[Tensor]) -> None:
         """Brings the state to the device of its parameter, where that was moved (`model.to`)."""

@@ -65,9 +65,13 @@ class SGD(Optimizer):
                   equation 3)
     maximize      climbs instead
 
+    A step may be captured (cuda.CUDAGraph); each replay reads lr anew.
+
     Sources: Robbins & Monro 1951; the buffer as in PyTorch, where lr multiplies b when it is used, not when
     it is stored.
     """
+
+    capturable = True
 
     def __init__(
         self,
@@ -105,6 +109,7 @@ class SGD(Optimizer):
             return
         new = [p for p in ready if self.state[p].get("momentum_buffer") is None]
         for p in new:
+            self._begun(p)
             self.state[p]["momentum_buffer"] = zeros_like(p.detach())
         starting = set(map(id, new))
         for first, some in ((True, new), (False, [p for p in ready if id(p) not in starting])):
@@ -117,7 +122,7 @@ class SGD(Optimizer):
                 arrays,
                 gradients_of(params, group["maximize"]),
                 buffers,
-                group["lr"],
+                self.rate(group),
                 group["momentum"],
                 group["dampening"],
                 group["weight_decay"],
