@@ -66,7 +66,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def data(self) -> Any:
-        return types.SimpleNamespace(ptr=self.host.ctypes.data)
+        at = self.host.ctypes.data
+        return types.SimpleNamespace(ptr=at, mem=types.SimpleNamespace(ptr=at))
 
     def __array__(self, *args: Any, **named: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
@@ -193,8 +194,9 @@ class Pool:
     def __init__(self) -> None:
         self.total = 0
 
-    def malloc(self, size: int) -> None:
+    def malloc(self, size: int) -> Any:
         self.total += size
+        return types.SimpleNamespace(mem=types.SimpleNamespace(ptr=self.total))
 
     def total_bytes(self) -> int:
         return self.total

@@ -113,6 +113,11 @@ def captured(step: Step, *inputs: minidl.Tensor) -> tuple[minidl.cuda.CUDAGraph,
     return g, loss
 
 
+def fill(inputs: list[minidl.Tensor], batch: tuple[np.ndarray, ...]) -> None:
+    for x, new in zip(inputs, batch, strict=True):
+        x.copy_(there(new))
+
+
 def both(network: str, optimizer: str, clip: float | None = None) -> None:
     """Eight steps, the learning rate changed before the sixth: each computed, and the last six replayed."""
     data = batches(network)
@@ -124,20 +129,18 @@ def both(network: str, optimizer: str, clip: float | None = None) -> None:
     wanted, offset = weights(model), minidl.random.default_generator.offset
 
     model, rule, step = learner(network, optimizer, clip)
-    x, y = map(there, data[0])
-    found = [step(x, y).item()]
-    x.copy_(there(data[1][0]))
-    y.copy_(there(data[1][1]))
-    found.append(step(x, y).item())
+    inputs = [there(each) for each in data[0]]
+    found = [step(*inputs).item()]
+    fill(inputs, data[1])
+    found.append(step(*inputs).item())
     before, at = weights(model), minidl.random.default_generator.get_state()
-    g, loss = captured(step, x, y)
+    g, loss = captured(step, *inputs)
     for a, b in zip(before, weights(model), strict=True):
         np.testing.assert_array_equal(a, b)  # to capture does no work
     assert minidl.random.default_generator.get_state() == at
-    for n, (a, b) in list(enumerate(data))[2:]:
+    for n, batch in list(enumerate(data))[2:]:
         rule.param_groups[0]["lr"] *= 0.3 if n == 5 else 1
-        x.copy_(there(a))
-        y.copy_(there(b))
+        fill(inputs, batch)
         g.replay()
         found.append(loss.item())
     np.testing.assert_allclose(found, expected, rtol=2e-6)
@@ -257,7 +260,23 @@ def test_capturable_on_the_cpu() -> None:
             (w * w).sum().backward()
             rule.step()
         found.append(here(w))
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_the_benchmarks_step() -> None:
+    from minidl.bench import gpu_steps
+    from minidl.bench.libraries.tensors import Minidl
+    from minidl.bench.steps import workloads
+
+    work = next(work for work in workloads() if work.name.startswith("MLP 2-16"))
+    inputs = [draw.array(np.random.default_rng(0)) for draw in work.inputs]
+    losses = []
+    for options in ({}, {"capturable": True}):
+        run = gpu_steps._placed(Minidl, WHERE, **options).run(work.kind, [x.copy() for x in inputs], work.options, True)
+        run = gpu_steps.captured(run, WHERE) if options else run
+        losses.append([run().item() for _ in range(4)])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
+    assert len(set(losses[0])) == 4
 
 
 # ---------------------------------------------------------------------------------------------------- refusals
@@ -323,6 +342,29 @@ def test_options_that_changed_are_refused() -> None:
         g.replay()
 
 
+def test_state_that_was_replaced_is_refused() -> None:
+    _, rule, step = learner("mlp", "Adam")
+    x, y = map(there, batches("mlp")[0])
+    step(x, y)
+    g, _ = captured(step, x, y)
+    rule.load_state_dict(rule.state_dict())
+    with pytest.raises(RuntimeError, match="have been replaced"):
+        g.replay()
+
+
+def test_a_graph_keeps_the_memory_that_it_uses() -> None:
+    model, _, step = learner("mlp", "Adam")
+    x, y = map(there, batches("mlp")[0])
+    step(x, y)
+    g, loss = captured(step, x, y)
+    del model, step, x, y
+    losses = []
+    for _ in range(5):
+        g.replay()
+        losses.append(loss.item())
+    assert len(set(losses)) == 5 and np.all(np.isfinite(losses))
+
+
 def test_bad_targets_and_words_are_told_after_the_replay() -> None:
     _, _, step = learner("language", "Adam")
     x, y = map(there, batches("language")[0])
@@ -357,7 +399,7 @@ def test_arguments() -> None:
         minidl.cuda.graph(None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="the CPU has no graphs"):
         minidl.cuda.graph(minidl.cuda.CUDAGraph(), device="cpu")
-    g, _ = captured(lambda: there_is_nothing())
+    g, _ = captured(there_is_nothing)
     assert not minidl.cuda.is_current_stream_capturing()
     g.replay()
     g.reset()
@@ -389,7 +431,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCupy]:
 
 def test_on_cupy_the_calls_are_made_in_order(fake: FakeCupy) -> None:
     device = gpu.device()
-    backend = Backend(device)
+    backend: Any = Backend(device)
     x, rate = gpu.to_device(np.array([1.0, 2.0])), [0.5]
     backend.exp(x)
     graph = graphs.Captured(device)
@@ -405,6 +447,7 @@ def test_on_cupy_the_calls_are_made_in_order(fake: FakeCupy) -> None:
         gpu.to_host(y)
     with pytest.raises(RuntimeError, match="read it after replay"):
         gpu.synchronize()
+    assert any(each is x for each in graph._kept.values())
     seen: list[int] = []
     device.later(lambda: seen.append(1))
     waits = fake.waits

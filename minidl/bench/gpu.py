@@ -4,7 +4,7 @@
 
 First every kernel is verified on fresh random numbers (the seed is printed), with results that hold NaN beforehand.
 Then it is timed by events: after a warm-up, in rounds over several sets of arguments, larger together than the GPU's
-cache; medians. Whole training steps follow, beside
+cache; medians. Whole training steps follow, as they are and captured as a graph, beside
 PyTorch's. The tests of the GPU and compute-sanitizer, where it is installed, run at the end. One table and one
 JSON file go to benchmarks/results. Less than eight minutes.
 
@@ -216,7 +216,8 @@ def _rows(measured: Sequence[dict[str, Any]], highest: dict[str, float]) -> Iter
 
 def _step_rows(steps: Sequence[dict[str, Any]]) -> Iterator[list[str]]:
     for row in steps:
-        yield [row["name"], *(f"{row[name] * 1e6:,.0f}" if name in row else "" for name in ("seconds", "PyTorch"))]
+        columns = ("seconds", "captured", "PyTorch")
+        yield [row["name"], *(f"{row[name] * 1e6:,.0f}" if name in row else "" for name in columns)]
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -271,7 +272,7 @@ def main(given: Sequence[str] | None = None) -> int:
     for row in steps:
         if not row.get("error", 0.0) <= STEP_LIMIT:
             wrong.append(row["name"])
-            print(f"gpu.py: {row['name']}: losses {row['error']:.1e} from PyTorch's", file=sys.stderr)
+            print(f"gpu.py: {row['name']}: losses {row['error']:.1e} apart", file=sys.stderr)
     root = Path(__file__).resolve().parents[2]
     checks = {} if options.no_tests else _checks(root, begin + LIMIT + 60)
     properties = cupy.cuda.runtime.getDeviceProperties(device.index)
@@ -283,7 +284,7 @@ def main(given: Sequence[str] | None = None) -> int:
     head = ["kernel", "µs", "reached", "of the peak", "CuPy, µs", "PyTorch, µs"]
     peak = ", ".join(f"{k} {v / 1e9:,.0f} {'GB/s' if k == 'copy' else 'GFLOP/s'}" for k, v in highest.items())
     lines = [table(head, list(_rows(measured, highest))), "", f"{card['name']}; measured peaks: {peak}."]
-    lines += ["", table(["training step", "µs", "PyTorch, µs"], list(_step_rows(steps))), ""]
+    lines += ["", table(["training step", "µs", "captured, µs", "PyTorch, µs"], list(_step_rows(steps))), ""]
     lines += [f"{name}: {outcome}" for name, outcome in checks.items()]
     lines += [f"left out, for the time was over: {', '.join(left_out)}"] if left_out else []
     print("\n".join(lines))

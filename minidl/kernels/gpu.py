@@ -285,6 +285,8 @@ class Device:
         The sizes of the arguments are not compared with the kernel's, as the emulator does: CUDA does not tell them.
         """
         check_launch(kernel, grid, block)
+        if arrays.graph is not None:
+            arrays.graph.keep(arguments)
         packed = tuple(map(_packed, arguments.values()))
         with self.here:
             function = self._functions.get(kernel) or self._compile(kernel)

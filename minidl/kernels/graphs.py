@@ -11,7 +11,7 @@ what kernels wrote, or brings numbers of its own) is refused where it happens, t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -56,6 +56,13 @@ class Graph:
     def constant(self, shape: Sequence[int], value: Any, dtype: Any) -> Any:
         """An array of one number of the program's, everywhere."""
         raise NotImplementedError
+
+    def keep(self, arguments: Mapping[str, Any]) -> None:
+        """Of a launch on a GPU: the memory that it uses must live as long as the graph."""
+        raise RuntimeError(
+            f"graph: work on device 'cuda' while a graph of device '{self.name}' is captured; capture one device at a"
+            " time: cuda.graph(g, device=...)"
+        )
 
     def later(self, look: Callable[[], None]) -> None:
         """Look after a replay at what kernels found."""
@@ -176,7 +183,8 @@ def _put(old: Any, new: Any) -> None:
 class Captured(Graph):
     """CuPy's, by CUDA's own capture, on a stream and in a pool of memory of its own.
 
-    The pool outlives all replays: a block that the step gave back while it was captured serves the same step only.
+    The pool outlives all replays: a block that the step gave back while it was captured serves the same step only. Of
+    arrays from elsewhere those are kept that launch lines use, and so the graph reads no memory that others write to.
     """
 
     name = "cuda"
@@ -186,6 +194,8 @@ class Captured(Graph):
         self.device, self.cupy = device, device.cupy
         self.pool = self.cupy.cuda.MemoryPool()
         self.graph: Any = None
+        self._own: set[int] = set()  # where the blocks of the pool begin
+        self._kept: dict[int, Any] = {}
         self._most = 0
         self._lost = False
         self._due = False
@@ -203,14 +213,16 @@ class Captured(Graph):
         cuda.set_pinned_memory_allocator(_no_copies)
         arrays.graph = self
         try:
-            self.stream.begin_capture(cuda.runtime.streamCaptureModeRelaxed)  # CuPy's pool may ask for more memory
+            with _said("capture"):  # CuPy's pool may ask for more memory: relaxed
+                self.stream.begin_capture(cuda.runtime.streamCaptureModeRelaxed)
         except BaseException:
             self._leave()
             raise
 
     def end(self) -> None:
         try:
-            self.graph = self.stream.end_capture()
+            with _said("capture"):
+                self.graph = self.stream.end_capture()
         finally:
             self._leave()
         if self._lost:
@@ -227,10 +239,18 @@ class Captured(Graph):
         """Of the graph's pool. When memory is full CuPy gives idle blocks back to the driver, the graph's too: its pool
         is smaller then than it was."""
         memory = self.pool.malloc(size)
+        self._own.add(memory.mem.ptr)
         total = self.pool.total_bytes()
         self._lost |= total < self._most
         self._most = max(self._most, total)
         return memory
+
+    def keep(self, arguments: Mapping[str, Any]) -> None:
+        for each in arguments.values():
+            several = getattr(each, "arrays", None)
+            for x in several.values() if several is not None else (getattr(each, "array", each),):
+                if isinstance(x, self.cupy.ndarray) and x.data.mem.ptr not in self._own:
+                    self._kept[x.data.mem.ptr] = x
 
     def number(self, dtype: Any, read: Callable[[], Any], first: Any) -> Any:
         x = self.cupy.empty((), dtype)  # to fill it here would be captured
@@ -252,7 +272,7 @@ class Captured(Graph):
 
     def replay(self) -> None:
         """On CuPy's current stream, as any other work."""
-        with self.device.here:
+        with _said("replay"), self.device.here:
             self._ready()
             self.graph.launch()
         if self.looks and not self._due:
@@ -263,6 +283,13 @@ class Captured(Graph):
         self._due = False
         for look in self.looks:
             look()
+
+
+def _said(doing: str) -> Any:
+    """What CuPy raises inside becomes a sentence."""
+    from .gpu import _guarded
+
+    return _guarded(f"graph: {doing}")
 
 
 def _no_copies(size: int) -> Any:

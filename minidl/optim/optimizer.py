@@ -117,9 +117,15 @@ class Optimizer:
                 f"{name}.step: a captured graph would replay this step's learning rate and step count for ever; use"
                 " SGD, or Adam or AdamW with capturable=True"
             )
+        state, weights = self.state, [(p, p.array) for p in group["params"]]
         frozen = {key: value for key, value in group.items() if key not in SCHEDULED | {"lr", "params"}}
 
         def look() -> None:
+            if self.state is not state or any(p.array is not w for p, w in weights):
+                raise RuntimeError(
+                    f"replay: {name}'s state or parameters have been replaced (load_state_dict, model.to) since the"
+                    " graph was captured; capture it anew"
+                )
             for key, value in frozen.items():
                 if group[key] != value:
                     raise RuntimeError(
