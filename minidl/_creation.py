@@ -12,7 +12,7 @@ from ._conversion import _array_of, default_dtype
 from ._device import backend_of, placed
 from ._dtypes import as_dtype, category, float32, int64
 from ._tensor import Tensor
-from .kernels import kernel
+from .kernels import arrays, kernel
 from .ops._common import broadcast, element, flag, number, sequence, sizes_of, whole
 from .random import Generator
 from .tape import wrap
@@ -21,6 +21,16 @@ from .tape import wrap
 def _made(array: np.ndarray, requires_grad: bool, device: Any = None) -> Tensor:
     x = wrap(array if device is None else placed(array, device))
     return x.requires_grad_(requires_grad) if requires_grad is not False else x
+
+
+def _captured(device: Any) -> bool:
+    """Whether new numbers there must be made by the device itself, for a graph is being captured."""
+    return arrays.graph is not None and device is not None and str(device) != "cpu"
+
+
+def _filled(shape: tuple[int, ...], value: Any, dtype: np.dtype, device: Any) -> Any:
+    """One number everywhere: NumPy's array, or the device's while a graph is captured."""
+    return arrays.graph.constant(shape, value, dtype) if _captured(device) else np.full(shape, value, dtype)
 
 
 def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -68,14 +78,15 @@ def zeros(
     *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of zeros (float32 unless dtype says otherwise)."""
-    return _made(np.zeros(_sizes(sizes, "zeros", size), _dtype(dtype)), requires_grad, device)
+    shape, kind = _sizes(sizes, "zeros", size), _dtype(dtype)
+    return _made(_filled(shape, 0, kind, device) if arrays.graph else np.zeros(shape, kind), requires_grad, device)
 
 
 def ones(
     *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor of ones."""
-    return _made(np.ones(_sizes(sizes, "ones", size), _dtype(dtype)), requires_grad, device)
+    return _made(_filled(_sizes(sizes, "ones", size), 1, _dtype(dtype), device), requires_grad, device)
 
 
 def full(size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -83,14 +94,16 @@ def full(size: Any, fill_value: Any, dtype: Any = None, device: Any = None, requ
     value = number(fill_value, "full", "fill_value")
     wanted = default_dtype(value, np.asarray(value)) if dtype is None else as_dtype(dtype)
     filled = element(value, wanted, "full", "fill_value")
-    return _made(np.full(_sizes(sequence(size, "full", "size"), "full"), filled, wanted), requires_grad, device)
+    shape = _sizes(sequence(size, "full", "size"), "full")
+    return _made(_filled(shape, filled[()], wanted, device), requires_grad, device)
 
 
 def empty(
     *sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """A tensor whose elements are whatever the memory holds."""
-    return _made(np.empty(_sizes(sizes, "empty", size), _dtype(dtype)), requires_grad, device)
+    shape, kind = _sizes(sizes, "empty", size), _dtype(dtype)
+    return _made(_filled(shape, 0, kind, device) if arrays.graph else np.empty(shape, kind), requires_grad, device)
 
 
 def _like(name: str, input: Any) -> Tensor:
@@ -217,7 +230,8 @@ def arange(
     if dtype != int64 and category(dtype) == 1:  # as many as the bounds say, then in whole steps from a whole start
         n = math.ceil((end - start) / step)
         return _made((int(start) + np.arange(n) * int(step)).astype(dtype), requires_grad, device)
-    return _made(np.arange(start, end, step).astype(dtype), requires_grad, device)
+    like = {"like": arrays.graph.constant((), 0, dtype)} if _captured(device) else {}
+    return _made(np.arange(start, end, step, **like).astype(dtype), requires_grad, device)
 
 
 def linspace(

@@ -11,7 +11,7 @@ import pytest
 from fake_cupy import CUDARuntimeError, FakeCupy
 
 import minidl
-from minidl import kernels, nn, optim
+from minidl import kernels, models, nn, optim
 from minidl.kernels import arrays, gpu, graphs
 from minidl.kernels.arrays import EmulatorArray
 from minidl.kernels.cuda import Backend
@@ -71,15 +71,31 @@ def language() -> nn.Module:
     return Language()
 
 
+def recurrent() -> nn.Module:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cells, self.out = nn.LSTM(5, 4, batch_first=True), nn.Linear(4, 3)
+
+        def forward(self, x: minidl.Tensor) -> minidl.Tensor:
+            return self.out(self.cells(x)[0][:, -1])
+
+    return Recurrent()
+
+
+def gpt() -> nn.Module:
+    return nn.Sequential(models.GPT(7, 5, width=8, heads=2, layers=1, dropout=0.1), nn.Flatten(0, 1))
+
+
 def batches(name: str) -> list[tuple[np.ndarray, np.ndarray]]:
     random = np.random.default_rng(0)
-    if name == "language":
+    if name in ("language", "gpt"):
         return [(random.integers(0, 7, (2, 5)), random.integers(0, 7, 10)) for _ in range(8)]
-    shape = {"mlp": (5, 6), "cnn": (2, 1, 6, 6)}[name]
+    shape = {"mlp": (5, 6), "cnn": (2, 1, 6, 6), "recurrent": (2, 3, 5)}[name]
     return [(random.normal(size=shape).astype(np.float32), random.integers(0, 3, shape[0])) for _ in range(8)]
 
 
-NETWORKS = {"mlp": mlp, "cnn": cnn, "language": language}
+NETWORKS = {"mlp": mlp, "cnn": cnn, "language": language, "recurrent": recurrent, "gpt": gpt}
 OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
     "Adam": lambda params: optim.Adam(params, lr=0.05, capturable=True),
     "AMSGrad": lambda params: optim.Adam(params, lr=0.05, amsgrad=True, capturable=True),
@@ -214,6 +230,21 @@ def test_gradients_add_up_where_they_are_kept() -> None:
     for n in (1, 2):
         g.replay()
         np.testing.assert_array_equal(here(grad), [n * 5, n * 7])
+
+
+def test_new_tensors_are_made_by_the_device() -> None:
+    x = there(np.zeros(3))
+
+    def work() -> minidl.Tensor:
+        made = [make(3, device=WHERE) for make in (minidl.zeros, minidl.ones, minidl.arange)]
+        made[0].add_(2.0)
+        return x + made[0] + made[1] + made[2] * 2 + minidl.full((3,), 0.5, device=WHERE) + minidl.zeros_like(x)
+
+    g, y = captured(work)
+    for value in (0, 1):
+        x.fill_(value)
+        g.replay()
+        np.testing.assert_array_equal(here(y), value + np.array([3.5, 5.5, 7.5]))
 
 
 def test_random_numbers_go_on() -> None:

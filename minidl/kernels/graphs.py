@@ -174,6 +174,8 @@ def _put(old: Any, new: Any) -> None:
         for each, other in zip(old, new, strict=True):
             _put(each, other)
     elif isinstance(old, np.ndarray) and (not isinstance(new, np.ndarray) or new.ctypes.data != old.ctypes.data):
+        if np.shape(new) != old.shape:
+            raise RuntimeError(f"replay: a result has shape {np.shape(new)}, when it was captured {old.shape}")
         np.copyto(old, new)
 
 
