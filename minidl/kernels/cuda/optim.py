@@ -134,8 +134,7 @@ def adam_step(
     device: Device, params: Arrays, grads: Arrays, m: Arrays, v: Arrays,
     step: Number, lr: Number, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
 ) -> Any:  # fmt: skip
-    """Adam's: m ← β1 m + (1 - β1) g;  v ← β2 v + (1 - β2) g²;
-    w ← w - lr / (1 - β1^step) m / (√v / √(1 - β2^step) + eps)"""
+    """Adam's, as the reference writes it; lr and step may lie on the device."""
     lists = {"w": params, "g": grads, "m": m, "v": v}
     return _adam(device, "adam_step", lists, step, lr, beta1, beta2, eps, weight_decay, decoupled)
 
