@@ -104,7 +104,7 @@ def _launch(
 def attention(
     device: Device, q: Array, k: Array, v: Array, mask: Array | None, causal: bool, scale: float
 ) -> Any:
-    """Y[..,i,c] = Σ[j] softmax(scale Q[..,i,:] · K[..,j,:] + mask)[j] * V[..,j,c], and lse (..., L)
+    """softmax(scale Q Kᵀ + mask) V, and each query's log-sum-exp (..., L).
 
     Heads of up to 256 columns; mask bool (may attend) or of q's dtype (added), broadcast. A query that may attend to
     nothing gets 0 and an lse of -infinity.

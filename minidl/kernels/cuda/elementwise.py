@@ -97,7 +97,7 @@ def _sources(dtype: np.dtype[Any], *operands: Any) -> list[Source] | None:
 def _launch(
     device: Device, name: str, kernel: str, dtype: np.dtype[Any], sources: list[Source] | None, result: Any, *more: Any
 ) -> Array:
-    """Y[n] = kernel(sources at n, more); NotImplemented where they cannot be walked together."""
+    """Each number from the sources' numbers at its place; NotImplemented where they cannot be walked together."""
     if sources is None:
         return NotImplemented
     try:
@@ -154,7 +154,7 @@ def _checked(kind: str, names: Sequence[str], name: str, device: Device, *operan
 
 
 def unary(device: Device, name: str, x: Array) -> Array:
-    """Y[n] = f(X[n])
+    """f of each number.
 
     f is one of `UNARY`.
     """
@@ -162,7 +162,7 @@ def unary(device: Device, name: str, x: Array) -> Array:
 
 
 def binary(device: Device, name: str, a: Any, b: Any) -> Array:
-    """Y[n] = f(A[n], B[n])
+    """f of each pair of numbers.
 
     f is one of `BINARY`; shapes broadcast, and one operand may be a number; comparisons give bool.
     """
@@ -170,7 +170,7 @@ def binary(device: Device, name: str, a: Any, b: Any) -> Array:
 
 
 def where(device: Device, condition: Array, a: Any, b: Any) -> Array:
-    """Y[n] = A[n] if CONDITION[n] else B[n], of any type of 1, 2, 4 or 8 bytes"""
+    """A's number where the condition holds, else B's, of any type of 1, 2, 4 or 8 bytes."""
     dtype = _dtype(a, b)
     if dtype is None or dtype.itemsize not in SIZES or getattr(condition, "dtype", None) != np.bool_:
         return NotImplemented
@@ -180,7 +180,7 @@ def where(device: Device, condition: Array, a: Any, b: Any) -> Array:
 
 
 def clamp(device: Device, x: Array, low: Any, high: Any) -> Array:
-    """Y[n] = minimum(maximum(X[n], low), high); either may be None."""
+    """Each number, but no less than low and no more than high; either may be None."""
     dtype = _dtype(x, *(bound for bound in (low, high) if bound is not None))
     if dtype is None or dtype.name not in (*TYPES, "int64") or hasattr(low, "dtype") or hasattr(high, "dtype"):
         return NotImplemented

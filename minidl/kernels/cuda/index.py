@@ -58,7 +58,7 @@ def _fits(x: Array, axis: int, index: Array) -> bool:
 
 
 def gather(device: Device, x: Array, axis: int, index: Array) -> Array:
-    """y[.., i, ..] = x[.., index[.., i, ..], ..] along `axis`; index int64, elsewhere no larger than x."""
+    """At i along `axis`: x at index[.., i, ..]; index int64, elsewhere no larger than x."""
     if x.dtype.itemsize not in WORDS or index.dtype != np.int64 or not _fits(x, axis, index):
         return NotImplemented
     Y = device.empty(index.shape, x.dtype)
@@ -71,7 +71,7 @@ def gather(device: Device, x: Array, axis: int, index: Array) -> Array:
 
 
 def scatter_add(device: Device, x: Array, axis: int, index: Array, src: Array) -> Array:
-    """y = x, then y[.., index[.., i, ..], ..] += src[.., i, ..] along `axis`, in the index's order."""
+    """x, to which src[.., i, ..] is added at index[.., i, ..] along `axis`, in the index's order."""
     if not covered(x, src) or index.dtype != np.int64 or not _fits(x, axis, index) or index.ndim != src.ndim:
         return NotImplemented
     if any(n > m for n, m in zip(index.shape, src.shape)):
@@ -94,7 +94,7 @@ def scatter_add(device: Device, x: Array, axis: int, index: Array, src: Array) -
 
 
 def take_rows(device: Device, w: Array, index: Array) -> Array:
-    """y[.., e] = w[index[..], e]; index int64."""
+    """The rows of w that the index names; index int64."""
     if w.dtype.itemsize not in WORDS or index.dtype != np.int64 or not w.ndim:
         return NotImplemented
     Y = device.empty((*index.shape, *w.shape[1:]), w.dtype)
@@ -107,7 +107,7 @@ def take_rows(device: Device, w: Array, index: Array) -> Array:
 
 
 def add_rows(device: Device, shape: tuple[int, ...], index: Array, g: Array) -> Array:
-    """y of `shape`, zeros, then y[index[..], e] += g[.., e], in the index's order."""
+    """Zeros of `shape`, to whose rows that the index names g's are added, in the index's order."""
     if not covered(g) or index.dtype != np.int64 or not shape or g.shape != (*index.shape, *shape[1:]):
         return NotImplemented
     if not index.size:

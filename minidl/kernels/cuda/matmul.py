@@ -111,7 +111,7 @@ def by_rung(device: Device, rung: str, a: Array, b: Array) -> Array:
 
 
 def by_tensor_cores(device: Device, rung: str, a: Array, b: Array) -> Array:
-    """C[i,k] = Σ[j] A[i,j] * B[j,k], in float32
+    """C[i,k] = Σ[j] A[i,j] * B[j,k]
 
     "mma_tf32": of float32 numbers, rounded to TF32. "mma_bf16": of bfloat16 numbers, or their bits as uint16.
     RuntimeError on GPUs before compute capability 8.0 (Ampere).
@@ -153,7 +153,7 @@ def matmul(device: Device, a: Array, b: Array) -> Array:
 
 
 def linear(device: Device, x: Array, w: Array, b: Array | None) -> Array:
-    """Y[n,j] = Σ[k] X[n,k] * W[j,k] + B[j]: the product of all rows, then the bias in a launch of its own"""
+    """The product of all rows with the weight transposed, then the bias in a launch of its own."""
     if not covered(x, w, b):
         return NotImplemented
     y = matmul(device, x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), w.T).reshape(*x.shape[:-1], w.shape[0])
@@ -163,7 +163,7 @@ def linear(device: Device, x: Array, w: Array, b: Array | None) -> Array:
 def linear_gradient(
     device: Device, g: Array, x: Array, w: Array, needed: tuple[bool, bool, bool]
 ) -> tuple[Array | None, ...]:
-    """∂L/∂X = G W, ∂L/∂W = Gᵀ X, ∂L/∂B = Σ[n] G[n], those that are needed"""
+    """The gradients G W, Gᵀ X and the sum of G's rows, those that are needed."""
     if not covered(g, x, w):
         return NotImplemented
     n = math.prod(x.shape[:-1])

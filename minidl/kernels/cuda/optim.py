@@ -109,7 +109,7 @@ def sgd_step(
     device: Device, params: Arrays, grads: Arrays, buffers: Arrays | None,
     lr: Number, momentum: float, dampening: float, weight_decay: float, nesterov: bool, first: bool,
 ) -> Any:  # fmt: skip
-    """g ← g + λ w;  b ← g if first else μ b + (1 - δ) g;  w ← w - lr (g + μ b if nesterov else b)"""
+    """SGD's: g ← g + λ w;  b ← g if first else μ b + (1 - δ) g;  w ← w - lr (g + μ b if nesterov else b)"""
     arguments = {
         "lr": _clock(lr), "momentum": float(momentum), "fresh": float(1 - dampening), "decay": float(weight_decay),
         "nesterov": int(nesterov), "first": int(first),
@@ -134,7 +134,7 @@ def adam_step(
     device: Device, params: Arrays, grads: Arrays, m: Arrays, v: Arrays,
     step: Number, lr: Number, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
 ) -> Any:  # fmt: skip
-    """m ← β1 m + (1 - β1) g;  v ← β2 v + (1 - β2) g²;  w ← w - lr / (1 - β1^step) m / (√v / √(1 - β2^step) + eps)"""
+    """Adam's, as the reference writes it; lr and step may lie on the device."""
     lists = {"w": params, "g": grads, "m": m, "v": v}
     return _adam(device, "adam_step", lists, step, lr, beta1, beta2, eps, weight_decay, decoupled)
 
@@ -151,7 +151,7 @@ def amsgrad_step(
 def adagrad_step(
     device: Device, params: Arrays, grads: Arrays, v: Arrays, lr: Number, eps: float, weight_decay: float
 ) -> Any:
-    """v ← v + g²;  w ← w - lr g / (√v + eps)"""
+    """Adagrad's: v ← v + g²;  w ← w - lr g / (√v + eps)"""
     arguments = {"lr": _clock(lr), "eps": float(eps), "decay": float(weight_decay)}
     return _step(device, "adagrad_step", "optim::adagrad<{T}>", {"w": params, "g": grads, "v": v}, arguments)
 
@@ -160,7 +160,7 @@ def rmsprop_step(
     device: Device, params: Arrays, grads: Arrays, v: Arrays, m: Arrays | None, buffers: Arrays | None,
     lr: Number, alpha: float, eps: float, weight_decay: float, momentum: float,
 ) -> Any:  # fmt: skip
-    """v ← α v + (1 - α) g²;  m ← α m + (1 - α) g;  d = g / (√(v - m²) + eps);  b ← μ b + d;  w ← w - lr b"""
+    """RMSprop's: v ← α v + (1 - α) g²;  m ← α m + (1 - α) g;  d = g / (√(v - m²) + eps);  b ← μ b + d;  w ← w - lr b"""
     arguments = {
         "lr": _clock(lr), "alpha": float(alpha), "rest": float(1 - alpha), "eps": float(eps),
         "decay": float(weight_decay), "momentum": float(momentum),
@@ -174,7 +174,7 @@ def adadelta_step(
     device: Device, params: Arrays, grads: Arrays, v: Arrays, m: Arrays,
     lr: Number, rho: float, eps: float, weight_decay: float,
 ) -> Any:  # fmt: skip
-    """v ← ρ v + (1 - ρ) g²;  d = √(m + eps) / √(v + eps) g;  m ← ρ m + (1 - ρ) d²;  w ← w - lr d"""
+    """Adadelta's: v ← ρ v + (1 - ρ) g²;  d = √(m + eps) / √(v + eps) g;  m ← ρ m + (1 - ρ) d²;  w ← w - lr d"""
     arguments = {
         "lr": _clock(lr), "rho": float(rho), "rest": float(1 - rho), "eps": float(eps), "decay": float(weight_decay)
     }  # fmt: skip
@@ -201,7 +201,7 @@ def squared_norm(device: Device, arrays: Arrays) -> Any:
 
 
 def scale_in_place(device: Device, arrays: Arrays, factor: float) -> Any:
-    """x ← factor x"""
+    """x ← factor * x"""
     if not arrays or not covered(*arrays):
         return NotImplemented
     for x in arrays:

@@ -66,7 +66,7 @@ def _plan(
 def max_pool2d(
     device: Device, x: Array, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
 ) -> tuple[Array, Array]:
-    """Y[n,c,p,q] = max[r,s] X[n,c,p*stride+r*dilation-padding,q*stride+s*dilation-padding], and the places of these
+    """Of each window the largest number X[n,c,p*stride+r*dilation-padding,q*stride+s*dilation-padding], and its place
 
     x: (N, C, H, W), any strides. The first of the largest; NaN wins. Places: int64, in the flattened image.
     """

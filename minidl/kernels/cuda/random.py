@@ -69,7 +69,7 @@ def normal(device: Device, seed: int, offset: int | Array, count: int, dtype: An
 
 
 def dropout(device: Device, x: Array, p: float, seed: int, offset: int | Array) -> Any:
-    """Y = X * MASK / (1 - p), and MASK: where the stream's uniform number from `offset` on is at least p."""
+    """X * MASK / (1 - p), and MASK: where the stream's uniform number from `offset` on is at least p."""
     if not covered(x) or _far(offset, x.size):
         return NotImplemented
     Y, mask = device.empty(x.shape, x.dtype), device.empty(x.shape, np.bool_)

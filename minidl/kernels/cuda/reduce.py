@@ -164,7 +164,7 @@ class Plan:
 
 
 def _reduce(device: Device, name: str, x: Array, axes: Axes, keepdims: bool, divisor: float = 0.0) -> Array:
-    """Y[i] = result of the numbers X[i,j] for all j, divided by `divisor` where the reduction divides."""
+    """The reduction of the numbers X[i,j] of each i, divided by `divisor` where it divides."""
     reduction = REDUCTIONS[name]
     T = reduction.types.get(x.dtype.name)
     if T is None or not _fits(x):
@@ -242,7 +242,7 @@ def var(device: Device, x: Array, axes: Axes, correction: float, keepdims: bool)
 
 
 def cumsum(device: Device, x: Array, axis: int) -> Array:
-    """Y[i,j] = X[i,0] + ... + X[i,j] along `axis`"""
+    """The sums X[i,0] + ... + X[i,j] along `axis`."""
     T = WRAPPING.get(x.dtype.name)
     if T is None or not _fits(x) or not x.ndim:
         return NotImplemented
