@@ -153,7 +153,8 @@ def same(got: Any, wanted: Any, verb: str) -> None:
         assert got.dtype == wanted.dtype and got.shape == wanted.shape, verb
         np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=1e-5, err_msg=verb)
     else:
-        assert wanted is None or got == pytest.approx(wanted, rel=1e-6), verb
+        expected = pytest.approx(wanted, rel=1e-6) if isinstance(wanted, float) else wanted
+        assert wanted is None or got == expected, verb
 
 
 @NEEDS_EMULATOR
