@@ -356,7 +356,7 @@ def test_ctrl_c_keeps_the_run() -> None:
     other = subprocess.run([sys.executable, "-m", "minidl", "train", "--resume", "r"], capture_output=True, text=True)
     assert other.returncode == 2 and "another process trains in r" in other.stderr
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in errors
     assert "interrupted; the run is kept up to epoch" in errors and "minidl train --resume r" in errors
 
