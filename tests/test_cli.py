@@ -340,9 +340,11 @@ def test_a_diverging_run_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
+    """A run that Ctrl-C reaches: a shell's background jobs are started with the signal ignored, and hand that on."""
     return subprocess.Popen(
-        [sys.executable, "-m", "minidl", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "minidl", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
 
 
 LONG = ["train", "--model", "mlp", "--hidden", "256", "--epochs", "5000"]
