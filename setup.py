@@ -223,7 +223,8 @@ def extensions() -> list[Extension]:
                         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")], optional=True)
               for path in sorted(CSRC.glob("*.pyx"))]
     emulator = sorted(str(path) for path in [*(CSRC / "emulator").glob("*.cpp"), *CSRC.glob("*.cu")])
-    emulated = [Extension(f"minidl._emulator_{kind}", emulator, optional=True, language="c++") for kind in EMULATED]
+    emulated = [Extension(f"minidl._emulator_{kind}", emulator, optional=True, language="c++")
+                for kind in EMULATED if emulator]
     native = Extension("minidl._native", sources, include_dirs=include, optional=True, language="c++")
     # The tape runs as Python, and faster as what Cython makes of that same file (kernels/build.py chooses).
     tape = Extension("minidl._tape", [str(Path("minidl") / "tape.py")], optional=True)
