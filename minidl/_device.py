@@ -50,10 +50,10 @@ EMULATOR = device("emulator")
 
 def device_of(array: Any) -> device:
     """Where an array lies."""
-    if array.__class__ is np.ndarray:
-        return CPU
     if array.__class__ is arrays.EmulatorArray:
         return EMULATOR
+    if isinstance(array, (np.ndarray, np.generic)):
+        return CPU
     return device("cuda", array.device.id)
 
 
