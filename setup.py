@@ -1,4 +1,4 @@
-"""Builds csrc/*.cpp into minidl._native, each csrc/<stem>.pyx into minidl._<stem>, minidl/tape.py into minidl._tape.
+"""Builds csrc/*.cpp into minidl._native and each csrc/<stem>.pyx into minidl._<stem>.
 
 Kernel files (all but bind*.cpp and threads.cpp) are compiled once per instruction set, each time in a namespace of its
 own; the library picks one when it loads, so one build serves every machine. A build that fails is no error: its reason
@@ -10,7 +10,6 @@ CPU, at least two); MINIDL_BUILD_STRICT=1 makes a failed build an error.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -54,9 +53,7 @@ class Build(build_ext):
     """build_ext that compiles per instruction set, in parallel, only what changed, and never fails."""
 
     def run(self) -> None:
-        self.sources: dict[str, str] = {}  # extension -> hash of the file that it was made from
-        self.report: dict[str, object] = {"compiler": None, "levels": [], "weak_symbols": None, "errors": {},
-                                          "sources": self.sources}
+        self.report: dict[str, object] = {"compiler": None, "levels": [], "weak_symbols": None, "errors": {}}
         try:
             super().run()
         except Exception as error:  # no compiler is a supported way to live
@@ -81,8 +78,7 @@ class Build(build_ext):
                 self._build_cython(ext)
         except Exception as error:
             self.errors[ext.name] = _reason(error)
-            instead = ("CUDA kernels run on GPUs only" if "_emulator_" in ext.name
-                       else "tape.py runs as it stands" if ext.name == "minidl._tape" else "NumPy takes its place")
+            instead = ("CUDA kernels run on GPUs only" if "_emulator_" in ext.name else "NumPy takes its place")
             print(f"{ext.name} is not built, {instead}: {self.errors[ext.name]}", file=sys.stderr)
             Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)  # of an earlier build
             if os.environ.get("MINIDL_BUILD_STRICT"):
@@ -157,13 +153,11 @@ class Build(build_ext):
     def _build_cython(self, ext: Extension) -> None:
         from Cython.Build import cythonize
 
-        source_text = Path(ext.sources[0]).read_bytes()
         (built,) = cythonize([ext], build_dir=self.build_temp, language_level=3, quiet=True)
         ext.sources = built.sources
         ext.extra_compile_args = ["-O3", "-g0", *LEVELS["baseline"]]
         try:
             super().build_extension(ext)
-            self.sources[ext.name] = hashlib.sha256(source_text).hexdigest()
         except Exception as error:  # as in _compile
             compiler = self.compiler.compiler_so[0]
             raise RuntimeError(f"the C compiler `{compiler}` refuses {ext.name} as Cython wrote it") from error
@@ -226,9 +220,7 @@ def extensions() -> list[Extension]:
     emulated = [Extension(f"minidl._emulator_{kind}", emulator, optional=True, language="c++")
                 for kind in EMULATED if emulator]
     native = Extension("minidl._native", sources, include_dirs=include, optional=True, language="c++")
-    # The tape runs as Python, and faster as what Cython makes of that same file (kernels/build.py chooses).
-    tape = Extension("minidl._tape", [str(Path("minidl") / "tape.py")], optional=True)
-    return [native, *cython, tape, *emulated]
+    return [native, *cython, *emulated]
 
 
 os.chdir(ROOT)

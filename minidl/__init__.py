@@ -2,11 +2,6 @@
 
 from typing import Any
 
-# ruff: noqa: E402  (the tape is chosen before anything imports it)
-from .kernels.build import use_compiled_tape
-
-use_compiled_tape()
-
 from . import autograd, kernels, ops, random
 from ._creation import (
     arange,

@@ -14,7 +14,7 @@ import pytest
 import minidl
 
 ROOT = Path(minidl.__file__).parent
-COMPILED = {"_native", "_batch", "_matmul", "_tape"}
+COMPILED = {"_native", "_batch", "_matmul"}
 LAYERS = [  # from the bottom up: a module imports from its own layer or from those below
     {"_dtypes", "_size", *COMPILED},  # names and compiled code
     {"kernels"},

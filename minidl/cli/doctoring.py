@@ -42,7 +42,6 @@ def run_doctor() -> int:
         line("threads", str(info["threads"]))
     else:
         line("kernels", "NumPy only, slower than compiled ones")
-    line("tape", info["tape"])
     for name, reason in info["errors"].items():
         line("not built", f"{name}: {reason}")
     if info["remedy"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import io
 import keyword
@@ -25,11 +24,8 @@ class Source:
     def __init__(self, owner: Any) -> None:
         owner = inspect.unwrap(owner)
         try:
-            if getattr(owner, "__module__", None) == "minidl._tape":
-                self.text, line, file = _before_compiling(owner, Path(__file__).parents[1] / "tape.py")
-            else:
-                self.text, line = inspect.getsource(owner).rstrip(), inspect.getsourcelines(owner)[1]
-                file = Path(inspect.getsourcefile(owner) or "")
+            self.text, line = inspect.getsource(owner).rstrip(), inspect.getsourcelines(owner)[1]
+            file = Path(inspect.getsourcefile(owner) or "")
         except (TypeError, OSError):
             raise TypeError(f"show: {owner!r} has no Python source; pass a function or a class of minidl") from None
         package = Path(__file__).parents[2]
@@ -46,18 +42,6 @@ class Source:
             f"<pre style='{font};white-space:pre;overflow-x:auto;padding:6px 0 6px 12px;"
             f"border-left:3px solid {_KEYWORD}'>{coloured(self.text)}</pre>"
         )
-
-
-def _before_compiling(owner: Any, file: Path) -> tuple[str, int, Path]:
-    """The text of a function or class of the compiled tape in the file that it was compiled from, and its line."""
-    text = file.read_text(encoding="utf-8")
-    body: Any = ast.parse(text)
-    for name in owner.__qualname__.split("."):
-        body = next((node for node in body.body if getattr(node, "name", None) == name), None)
-        if body is None:
-            raise TypeError
-    first = min([body.lineno, *(each.lineno for each in body.decorator_list)])
-    return "\n".join(text.splitlines()[first - 1 : body.end_lineno]), first, file
 
 
 def coloured(source: str) -> str:

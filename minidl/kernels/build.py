@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import sys
@@ -27,30 +26,11 @@ def _report() -> dict[str, Any]:
     return report
 
 
-def use_compiled_tape() -> None:
-    """Put minidl._tape, which is tape.py as Cython compiles it, into tape.py's place, where the environment says
-    `MINIDL_TAPE=compiled`: quicker for tiny tensors, and slower for large ones, whose gradients it copies once more.
-
-    Not where it was not built, or where tape.py was changed since.
-    """
-    if os.environ.get("MINIDL_TAPE") != "compiled":
-        return
-    try:
-        source = (_PACKAGE / "tape.py").read_bytes()
-        if _report()["sources"]["minidl._tape"] == hashlib.sha256(source).hexdigest():
-            tape = importlib.import_module("minidl._tape")
-            sys.modules["minidl.tape"] = tape
-            vars(sys.modules["minidl"])["tape"] = tape  # as the import of a module does
-    except (OSError, KeyError, ImportError):
-        return
-
-
 def build_info() -> dict[str, Any]:
     """How the compiled kernels came about, for `minidl doctor`.
 
     Keys: `native` (whether they are in use), `compiler` (its version line, or None), `compiled` (instruction sets in
-    the build), `usable` (those that this machine runs), `chosen` (the one in use, or None), `threads`, `tape` (whether
-    it is compiled), `weak_symbols`
+    the build), `usable` (those that this machine runs), `chosen` (the one in use, or None), `threads`, `weak_symbols`
     (definitions that the linker could mix up between instruction sets: an empty list; None where `nm` was missing),
     `errors` (name of the extension -> reason that it was not built or does not load) and `remedy` (what to type, or
     None).
@@ -63,7 +43,6 @@ def build_info() -> dict[str, Any]:
         "usable": [],
         "chosen": None,
         "threads": 1,
-        "tape": "compiled" if sys.modules["minidl.tape"].__name__ == "minidl._tape" else "plain Python",
         "weak_symbols": report.get("weak_symbols"),
         "errors": dict(report.get("errors", {})),
         "remedy": None,
