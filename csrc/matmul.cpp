@@ -116,27 +116,30 @@ template <class T> struct Block {
 template <class T> constexpr int64_t WHOLE = (ROWS + vec<T>::size - 1) / vec<T>::size * vec<T>::size;   // a tile's rows in whole vectors
 template <class T> int64_t tile_room(int64_t k) { return WHOLE<T> * k + 2 * vec<T>::size; }
 
-// A whose columns are contiguous: each is read once from end to end (tile after tile would fetch its cache lines again and again).
+// A whose columns are contiguous: COUNT tiles at once, so that each column is read from end to end, its cache lines once.
+template <class T, int COUNT> NOINLINE void pack_side_by_side(T* __restrict packed, int64_t room, const T* a, int64_t col, int64_t k, const int64_t* start) {
+    constexpr int L = vec<T>::size;
+    int64_t from[COUNT];
+    UNROLL for (int i = 0; i < COUNT; ++i) from[i] = start[i];
+    for (; k > 0; --k, a += col, packed += WHOLE<T>)
+        UNROLL for (int i = 0; i < COUNT; ++i) UNROLL for (int l = 0; l < WHOLE<T>; l += L) store(packed + i * room + l, load(a + from[i] + l));
+}
 template <class T> void pack_contiguous_columns(const Block<T>& p, T* packed, int64_t tile_begin, int64_t tile_end) {
-    constexpr int L = vec<T>::size, GROUP = 16, AHEAD = 8;
-    for (int64_t first = tile_begin; first < tile_end; first += GROUP) {
-        const int count = static_cast<int>(smaller(GROUP, tile_end - first));
-        int64_t start[GROUP + 1];
-        for (int i = 0; i <= count; ++i) start[i] = part(p.m, p.tiles, first + i);
+    const int64_t room = tile_room<T>(p.k);
+    for (int64_t first = tile_begin; first < tile_end;) {
+        const int64_t left = tile_end - first, count = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        int64_t start[9];
+        for (int64_t i = 0; i <= count; ++i) start[i] = part(p.m, p.tiles, first + i);
         // Whole vectors may reach beyond the last row, into the next column, but not beyond the last column.
         const bool beyond = start[count - 1] + WHOLE<T> > p.m;
-        for (int64_t k = 0; k < p.k; ++k) {
-            const bool careful = beyond && (k + 1 == p.k || p.a.col < WHOLE<T>);
-            const T* column = p.a.at(0, k);
-            T* y = packed + (first - tile_begin) * tile_room<T>(p.k);
-            for (int i = 0; i < count; ++i, y += tile_room<T>(p.k)) {
-                T* line = y + k * WHOLE<T>;
-                const T* from = column + start[i];
-                __builtin_prefetch(from + AHEAD * p.a.col);
-                if (careful) for (int64_t l = 0; l < start[i + 1] - start[i]; ++l) line[l] = from[l];
-                else for (int l = 0; l < WHOLE<T>; l += L) store(line + l, load(from + l));
-            }
-        }
+        const int64_t whole = !beyond ? p.k : p.a.col < WHOLE<T> ? 0 : larger(0, p.k - 1);
+        T* y = packed + (first - tile_begin) * room;
+        const auto pack = count == 8 ? pack_side_by_side<T, 8> : count == 4 ? pack_side_by_side<T, 4> : count == 2 ? pack_side_by_side<T, 2> : pack_side_by_side<T, 1>;
+        pack(y, room, p.a.data, p.a.col, whole, start);
+        for (int64_t k = whole; k < p.k; ++k)
+            for (int64_t i = 0; i < count; ++i)
+                for (int64_t l = 0; l < start[i + 1] - start[i]; ++l) y[i * room + k * WHOLE<T> + l] = *p.a.at(start[i] + l, k);
+        first += count;
     }
 }
 
@@ -206,8 +209,8 @@ template <class T> bool compute(const Block<T>& p) {
     int64_t high = pieces(p.tiles, BLOCK), wide;
     if (tasks == 1) high = wide = 1;
     else if (p.copy_a) {   // tall rectangles: what one packs, many panels use
-        high = larger(high, smaller(p.tiles, TASKS / 2));
-        wide = larger(1, smaller(p.panels / 4, pieces(TASKS, high)));
+        high = larger(high, larger(1, smaller(p.tiles / 4, TASKS)));
+        wide = larger(1, smaller(p.panels / 4, pieces(TASKS / 2, high)));
     } else if (p.copy_b) {   // a panel each, for all rows
         wide = smaller(p.panels, tasks);
         high = larger(1, smaller(p.tiles / 4, pieces(TASKS, wide)));
@@ -270,7 +273,7 @@ template <class T> bool product(MatmulArguments p, T* c, const T* a, const T* b)
     const int64_t chunk_n = smaller(p.n, COLUMNS), chunk_m = smaller(p.m, TALL);
     const int64_t chunk_panels = pieces(chunk_n, PANEL<T>), chunk_tiles = pieces(chunk_m, ROWS);
     const bool far = p.a_row == 1 && p.a_col * static_cast<int64_t>(sizeof(T)) >= 4096;   // each number of a row in a page of its own
-    const bool copy_a = chunk_panels > (p.a_row == 1 ? far ? 1 : 8 : MANY);
+    const bool copy_a = chunk_panels > (p.a_row == 1 ? far ? 1 : 3 : MANY);
     const bool copy_b = p.b_col != 1 || chunk_tiles > (crowded<T>(p.b_row) ? 8 : MANY), share_b = copy_b && (copy_a || chunk_tiles > FEW);
     const bool ragged = p.n % L != 0;
 
