@@ -256,7 +256,7 @@ ALWAYS_INLINE void gradient_of_rows(const RowNorm& a, const T* w, int64_t row, T
 // Many rows: a task has its own sums for weight and bias, over FOLD rows and over all; tasks' sums are added in order.
 template <class T, bool CENTERED, bool WEIGHTS> bool gradient_of_many(const RowNorm& a) {
     const int64_t rows = a.rows, n = a.n, width = padded<T>(n);
-    const int64_t most = smaller(128, larger(8, (1 << 18) / n)), grain = larger(larger(1, GRAIN / n), pieces(rows, most)), tasks = pieces(rows, grain);
+    const int64_t most = smaller(128, larger(8, (1 << 18) / n)), grain = even(rows, larger(larger(1, GRAIN / n), pieces(rows, most))), tasks = pieces(rows, grain);
     T* room = static_cast<T*>(workspace(0, (1 + (WEIGHTS ? 4 * tasks : 0)) * width * sizeof(T)));
     if (!room) return false;
     const T* w = spread<T>(room, a.weight, n, 1);

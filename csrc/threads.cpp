@@ -51,11 +51,17 @@ int default_threads() {
 constexpr uint32_t OPEN = 1u << 31;   // in Pool::state; the bits below count the workers inside the region
 constexpr auto SPIN = std::chrono::microseconds(60);
 
+// The tasks that a thread takes first, in order. Neighbouring tasks work on neighbouring memory, and the same share of the next region lies in the same
+// place: what a thread wrote then is still in its own cache. A thread that is done helps with the shares of the others.
+struct alignas(64) Share {
+    std::atomic<int64_t> next{0}, end{0};
+};
+
 struct Pool {
-    // One region at a time. Its four fields change only while `state` is 0: closed, and nobody inside.
+    // One region at a time. Its fields and the shares' ends change only while `state` is 0: closed, and nobody inside.
     Task task = nullptr;
     const void* context = nullptr;
-    std::atomic<int64_t> count{0}, next{0};
+    std::vector<Share> shares;   // one a thread, the caller's first
     std::atomic<uint32_t> state{0};
     std::atomic<bool> busy{false};
 
@@ -66,11 +72,19 @@ struct Pool {
     std::vector<std::thread> workers;
     bool spins = true;   // not with more threads than CPUs: a spinning thread would hold up a working one
 
-    bool has_work() const { return (state.load() & OPEN) && next.load() < count.load(); }
+    bool has_work() const {
+        if (!(state.load() & OPEN)) return false;
+        for (const Share& share : shares)
+            if (share.next.load() < share.end.load()) return true;
+        return false;
+    }
 
-    void work() {
-        const int64_t end = count.load(std::memory_order_relaxed);
-        for (int64_t i; (i = next.fetch_add(1)) < end;) task(context, i);
+    void work(size_t self) {
+        for (size_t i = 0; i < shares.size(); ++i) {
+            Share& share = shares[(self + i) % shares.size()];
+            const int64_t end = share.end.load(std::memory_order_relaxed);
+            for (int64_t j; (j = share.next.fetch_add(1)) < end;) task(context, j);
+        }
     }
 
     bool join() {   // step inside, unless the region closed meanwhile
@@ -96,7 +110,7 @@ struct Pool {
         --parked;
     }
 
-    void worker_loop();
+    void worker_loop(size_t self);
     void start(int threads);
     void end();
     void run(int64_t tasks, Task task, const void* context);
@@ -107,13 +121,13 @@ std::atomic<int> wanted{0};         // 0: not yet known
 std::mutex creating;                // guards `pool`
 Pool* pool = nullptr;               // never freed: a worker may outlive every destructor
 
-void Pool::worker_loop() {
+void Pool::worker_loop(size_t self) {
     inside = true;
     for (;;) {
         wait_for_work();
         if (stop.load()) return;
         if (has_work() && join()) {
-            work();
+            work(self);
             state.fetch_sub(1);
         }
     }
@@ -121,9 +135,10 @@ void Pool::worker_loop() {
 
 void Pool::start(int threads) {
     spins = threads <= available_cpus();
+    shares = std::vector<Share>(threads);
     workers.reserve(threads);
     try {
-        while (static_cast<int>(workers.size()) < threads - 1) workers.emplace_back([this] { worker_loop(); });
+        while (static_cast<int>(workers.size()) < threads - 1) workers.emplace_back([this, self = workers.size() + 1] { worker_loop(self); });
     } catch (const std::system_error&) {}   // the system allows no more threads: those that there are do the work
 }
 
@@ -142,15 +157,18 @@ void Pool::run(int64_t tasks, Task body, const void* with) {
     if (workers.empty()) start(wanted);
     task = body;
     context = with;
-    count.store(tasks);
-    next.store(0);
+    const int64_t count = static_cast<int64_t>(shares.size());
+    for (int64_t i = 0; i < count; ++i) {
+        shares[i].next.store(tasks * i / count, std::memory_order_relaxed);
+        shares[i].end.store(tasks * (i + 1) / count, std::memory_order_relaxed);
+    }
     state.store(OPEN);
     if (const int sleeping = parked.load()) {
         { std::lock_guard lock(mutex); }   // whoever counted itself as parked is now waiting
         for (int64_t i = std::min<int64_t>(sleeping, tasks - 1); i > 0; --i) wake.notify_one();
     }
     inside = true;
-    work();
+    work(0);
     inside = false;
     state.fetch_and(~OPEN);
     for (int i = 0; state.load() != 0; ++i)

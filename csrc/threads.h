@@ -1,7 +1,7 @@
 // The thread pool, and scratch memory that each thread keeps.
 //
-// A parallel region is a number of tasks, fixed by the size of the work and never by the number of threads; whichever thread
-// is free takes the next one. So results are the same bits for any number of threads.
+// A parallel region is a number of tasks, fixed by the size of the work and never by the number of threads. Each thread has a share of them that it does
+// first; whoever is free then takes the next one of another's. So results are the same bits for any number of threads.
 #pragma once
 #include <cstddef>
 #include <cstdint>
