@@ -218,7 +218,7 @@ template <class T> bool attention(const AttentionArguments& p) {
     const int64_t panels = pieces(p.queries, PANEL<T>);
     const int64_t work = PANEL<T> * (p.keys + 1) * (p.width + p.values + 16), grain = larger(1, smaller(panels, TASK / work)), groups = pieces(panels, grain);
     bool fine = true;
-    parallel_for(heads_of(p) * groups, larger(1, TASK / (work * grain)), [&](int64_t begin, int64_t stop) {
+    parallel_for(heads_of(p) * groups, even(heads_of(p) * groups, larger(1, TASK / (work * grain))), [&](int64_t begin, int64_t stop) {
         const int64_t keys = smaller(p.keys, KEYS) * PANEL<T>;
         T* room = static_cast<T*>(workspace(1, ((p.width + p.values) * PANEL<T> + 2 * keys) * sizeof(T)));
         if (!room) return __atomic_store_n(&fine, false, __ATOMIC_RELAXED);
@@ -366,7 +366,7 @@ template <class T> bool attention_gradient(const AttentionArguments& p) {
     if (shares > 1 && !(partial = static_cast<T*>(workspace(0, heads * shares * own * sizeof(T))))) return false;
     bool fine = true;
     const int64_t work = larger(1, p.queries * p.keys * (p.width + p.values) * 5 / 2);
-    parallel_for(heads * shares, larger(1, TASK / work), [&](int64_t task_begin, int64_t task_end) {
+    parallel_for(heads * shares, even(heads * shares, larger(1, TASK / work)), [&](int64_t task_begin, int64_t task_end) {
         T* room = static_cast<T*>(workspace(1, GradientRoom<T>::size(p) * sizeof(T)));
         if (!room) return __atomic_store_n(&fine, false, __ATOMIC_RELAXED);
         const GradientRoom<T> rooms(room, p);

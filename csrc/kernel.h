@@ -100,8 +100,8 @@ ALWAYS_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 ALWAYS_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 ALWAYS_INLINE int64_t pieces(int64_t size, int64_t piece) { return (size + piece - 1) / piece; }
 
-// At most `grain`, so that more than two pieces are a multiple of four: two or four threads then have as much to do, where three pieces would keep one of two
-// waiting. Long pieces begin on a cache line, if the whole does. even(size, even(size, grain)) is even(size, grain).
+// A grain of at most `grain`, so that more than two pieces are about a multiple of four: two or four threads then have as much to do, where three pieces would
+// keep one of two waiting. Long pieces begin on a cache line, if the whole does.
 ALWAYS_INLINE int64_t even(int64_t size, int64_t grain) {
     const int64_t count = pieces(size, grain);
     if (count <= 2 || count % 4 == 0) return grain;
@@ -109,15 +109,14 @@ ALWAYS_INLINE int64_t even(int64_t size, int64_t grain) {
     return piece < 1024 ? piece : smaller(grain, pieces(piece, 64) * 64);
 }
 
-// body(begin, end) over [0, size), cut into pieces of even(size, grain) on several threads; one piece is a plain call. The cut depends on `size`
-// and `grain` alone, so partial sums kept one a piece (index begin / piece) and added in order give the same bits for any number of threads.
+// body(begin, end) over [0, size), cut into pieces of `grain` on several threads; one piece is a plain call. The cut depends on `size` and
+// `grain` alone, so partial sums kept one a piece (index begin / grain) and added in order give the same bits for any number of threads.
 // Some 10 microseconds of work make a good grain.
 template <class Body> ALWAYS_INLINE void parallel_for(int64_t size, int64_t grain, const Body& body) {
     if (size <= grain) {
         if (size > 0) body(int64_t{0}, size);
         return;
     }
-    grain = even(size, grain);
     struct Context { const Body& body; int64_t size, grain; } context{body, size, grain};
     run_tasks(pieces(size, grain), [](const void* p, int64_t i) {
         const Context& c = *static_cast<const Context*>(p);

@@ -118,7 +118,7 @@ template <class T, bool CENTERED> bool row_norm(const RowNorm& a) {
         rstds[row] = rstd_of<T>(m, a.eps);
     };
     if (!cut) {
-        parallel_for(rows, larger(1, GRAIN / n), [=](int64_t begin, int64_t stop) {
+        parallel_for(rows, even(rows, larger(1, GRAIN / n)), [=](int64_t begin, int64_t stop) {
             for (int64_t row = begin; row < stop; ++row) {
                 const T* from = x + row * n;
                 keep(row, moments<T, CENTERED>(from, n, x_end));

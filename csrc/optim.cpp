@@ -20,9 +20,11 @@ constexpr int64_t GRAIN = 16384;   // elements
 // The gradient with weight decay; a decay of 0 is none, even where w is infinite.
 template <class T> ALWAYS_INLINE T decayed(T g, T decay, T w) { return decay != 0 ? g + decay * w : g; }
 
+int64_t piece_of(const Lists& lists) { return even(lists.start[lists.count], GRAIN); }   // elements of all arrays together
+
 // body(i, begin, end): elements [begin, end) of array i
 template <class Body> ALWAYS_INLINE void for_each_part(const Lists& lists, const Body& body) {
-    parallel_for(lists.start[lists.count], GRAIN, [&lists, &body](int64_t begin, int64_t end) {
+    parallel_for(lists.start[lists.count], piece_of(lists), [&lists, &body](int64_t begin, int64_t end) {
         int64_t low = 0, high = lists.count;   // the array that holds element `begin`
         while (high - low > 1) {
             const int64_t middle = (low + high) / 2;
@@ -92,12 +94,12 @@ template <class T> double sum_of_squares(const T* x, int64_t n) {
     return total;
 }
 template <class T> bool squared_norm(const Lists& lists, double* result) {
-    const int64_t count = pieces(lists.start[lists.count], GRAIN);
+    const int64_t piece = piece_of(lists), count = pieces(lists.start[lists.count], piece);
     double* partial = static_cast<double*>(workspace(0, count * sizeof(double)));
     if (!partial) return false;
     for (int64_t i = 0; i < count; ++i) partial[i] = 0;
     for_each_part(lists, [=, &lists](int64_t i, int64_t begin, int64_t end) {
-        partial[(lists.start[i] + begin) / GRAIN] += sum_of_squares(static_cast<const T*>(lists.data[0][i]) + begin, end - begin);
+        partial[(lists.start[i] + begin) / piece] += sum_of_squares(static_cast<const T*>(lists.data[0][i]) + begin, end - begin);
     });
     for (int64_t i = 0; i < count; ++i) *result += partial[i];
     return true;

@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t GRAIN = 8192;   // elements
 
 template <class Body> ALWAYS_INLINE void for_rows(int64_t rows, int64_t n, const Body& body) {
-    parallel_for(rows, larger(1, GRAIN / larger(n, 1)), body);
+    parallel_for(rows, even(rows, larger(1, GRAIN / larger(n, 1))), body);
 }
 
 // f(v, i) for the vectors of a row, the last one filled up with `fill`. `end`: where reading must stop.

@@ -35,7 +35,7 @@ template <int K, class Row> ALWAYS_INLINE void for_each_row(const Nest<K>& nest,
     const int last = nest.ndim - 1;
     const int64_t n = nest.shape[last];
     if (last == 0) {
-        parallel_for(n, grain, [&nest, &row](int64_t begin, int64_t end) {
+        parallel_for(n, even(n, grain), [&nest, &row](int64_t begin, int64_t end) {
             int64_t offset[K];
             for (int k = 0; k < K; ++k) offset[k] = begin * nest.stride[k][0];
             row(end - begin, offset);
@@ -45,7 +45,7 @@ template <int K, class Row> ALWAYS_INLINE void for_each_row(const Nest<K>& nest,
     int64_t rows = 1;
     for (int d = 0; d < last; ++d) rows *= nest.shape[d];
     const int64_t cut = n > 2 * grain ? grain : n, parts = pieces(n, cut);   // pieces of a row
-    parallel_for(rows * parts, larger(1, grain / cut), [=, &nest, &row](int64_t begin, int64_t end) {
+    parallel_for(rows * parts, even(rows * parts, larger(1, grain / cut)), [=, &nest, &row](int64_t begin, int64_t end) {
         int64_t from = begin % parts * cut;
         Odometer<K> at(nest, last, begin / parts);
         for (int64_t i = begin; i < end; ++i) {
