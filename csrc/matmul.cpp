@@ -26,6 +26,7 @@ constexpr int64_t BLOCK = 14;                                    // tiles of row
 constexpr int64_t FEW = 48;                                      // tiles up to which a task may pack its panels of B for itself
 constexpr int64_t TURNED = 1 << 16;                              // numbers of a narrow result that is computed the other way round
 constexpr int64_t TASKS = 16;                                    // that share the work well enough where each one packs
+constexpr int64_t TOGETHER = 8;                                  // tiles of a transposed A that are packed in one pass
 
 // Rows that lie such a step apart share few places of the first cache, and drive each other out.
 template <class T> bool crowded(int64_t step) { return step * static_cast<int64_t>(sizeof(T)) % 2048 == 0; }
@@ -124,18 +125,20 @@ template <class T, int COUNT> NOINLINE void pack_side_by_side(T* __restrict pack
     for (; k > 0; --k, a += col, packed += WHOLE<T>)
         UNROLL for (int i = 0; i < COUNT; ++i) UNROLL for (int l = 0; l < WHOLE<T>; l += L) store(packed + i * room + l, load(a + from[i] + l));
 }
+template <class T> constexpr decltype(&pack_side_by_side<T, 1>) PACK_SIDE_BY_SIDE[TOGETHER] = {
+    pack_side_by_side<T, 1>, pack_side_by_side<T, 2>, pack_side_by_side<T, 3>, pack_side_by_side<T, 4>,
+    pack_side_by_side<T, 5>, pack_side_by_side<T, 6>, pack_side_by_side<T, 7>, pack_side_by_side<T, 8>};
 template <class T> void pack_contiguous_columns(const Block<T>& p, T* packed, int64_t tile_begin, int64_t tile_end) {
     const int64_t room = tile_room<T>(p.k);
     for (int64_t first = tile_begin; first < tile_end;) {
-        const int64_t left = tile_end - first, count = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-        int64_t start[9];
+        const int64_t count = smaller(TOGETHER, tile_end - first);
+        int64_t start[TOGETHER + 1];
         for (int64_t i = 0; i <= count; ++i) start[i] = part(p.m, p.tiles, first + i);
         // Whole vectors may reach beyond the last row, into the next column, but not beyond the last column.
         const bool beyond = start[count - 1] + WHOLE<T> > p.m;
         const int64_t whole = !beyond ? p.k : p.a.col < WHOLE<T> ? 0 : larger(0, p.k - 1);
         T* y = packed + (first - tile_begin) * room;
-        const auto pack = count == 8 ? pack_side_by_side<T, 8> : count == 4 ? pack_side_by_side<T, 4> : count == 2 ? pack_side_by_side<T, 2> : pack_side_by_side<T, 1>;
-        pack(y, room, p.a.data, p.a.col, whole, start);
+        PACK_SIDE_BY_SIDE<T>[count - 1](y, room, p.a.data, p.a.col, whole, start);
         for (int64_t k = whole; k < p.k; ++k)
             for (int64_t i = 0; i < count; ++i)
                 for (int64_t l = 0; l < start[i + 1] - start[i]; ++l) y[i * room + k * WHOLE<T> + l] = *p.a.at(start[i] + l, k);
@@ -209,7 +212,7 @@ template <class T> bool compute(const Block<T>& p) {
     int64_t high = pieces(p.tiles, BLOCK), wide;
     if (tasks == 1) high = wide = 1;
     else if (p.copy_a) {   // tall rectangles: what one packs, many panels use
-        high = larger(high, larger(1, smaller(p.tiles / 4, TASKS)));
+        high = larger(high, larger(1, smaller(p.tiles / 5, TASKS)));
         wide = larger(1, smaller(p.panels / 4, pieces(TASKS / 2, high)));
     } else if (p.copy_b) {   // a panel each, for all rows
         wide = smaller(p.panels, tasks);
@@ -221,7 +224,9 @@ template <class T> bool compute(const Block<T>& p) {
     bool fine = true;
     parallel_for(high * wide, 1, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-            const int64_t y = i / wide, x = i % wide;
+            // A thread's share of the tasks is some rows of C; or, of a transposed A, which is as far from all threads, the panels of B that it has packed.
+            const bool down = p.a.row == 1;
+            const int64_t y = down ? i % high : i / wide, x = down ? i / high : i % wide;
             if (!rectangle(p, part(p.tiles, high, y), part(p.tiles, high, y + 1), part(p.panels, wide, x), part(p.panels, wide, x + 1)))
                 __atomic_store_n(&fine, false, __ATOMIC_RELAXED);
         }
