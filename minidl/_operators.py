@@ -48,8 +48,7 @@ class Operations:
     def __ne__(self: Any, other: Any) -> Any:
         return ops.ne(self, other) if isinstance(other, _COMPARED) else NotImplemented
 
-    def __hash__(self) -> int:
-        return id(self)
+    __hash__ = object.__hash__  # by identity, as PyTorch's; a tensor is a key of the optimizers' state
 
     def __pos__(self: Any) -> Tensor:
         return self

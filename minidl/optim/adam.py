@@ -75,38 +75,35 @@ class Adam(Optimizer):
         require(name, "weight_decay", group["weight_decay"], lambda x: x >= 0, "a number of 0 or more")
 
     def update(self, group: Group) -> None:
-        together: dict[Any, list[Tensor]] = {}  # one kernel call takes one dtype and one count of steps
-        ready: list[Tensor] = []
-        for p in group["params"]:
-            if p.grad is None:
-                continue
-            state = self.state[p]
-            if not state or (group["amsgrad"] and "max_exp_avg_sq" not in state):
+        amsgrad, capturable = group["amsgrad"], group["capturable"]
+        names = ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"] if amsgrad else ["exp_avg", "exp_avg_sq"]
+        ready = [(p, self.state[p]) for p in group["params"] if p.grad is not None]
+        for p, state in ready:
+            if names[-1] not in state:
                 self._begun(p)
-            if not state:
-                state.update(step=0, exp_avg=zeros_like(p.detach()), exp_avg_sq=zeros_like(p.detach()))
-            if group["amsgrad"] and "max_exp_avg_sq" not in state:
-                state["max_exp_avg_sq"] = zeros_like(p.detach())
-            ready.append(p)
-        if group["capturable"]:
-            self._count(ready)
-        for p in ready:
-            state = self.state[p]
-            if not group["capturable"]:
+                state.setdefault("step", 0)
+                for name in names:
+                    state.setdefault(name, zeros_like(p.detach()))
+        if capturable:
+            self._count([p for p, _ in ready])
+        # One kernel call takes one dtype and one count of steps.
+        together: dict[Any, tuple[list[Tensor], list[dict[str, Any]]]] = {}
+        for p, state in ready:
+            if not capturable:
                 state["step"] = int(state["step"]) + 1
-            count = id(state["step"]) if group["capturable"] else state["step"]
-            together.setdefault((count, p.array.__class__, p.array.dtype), []).append(p)
+            key = (id(state["step"]) if capturable else state["step"], p.array.__class__, p.array.dtype)
+            params, states = together.get(key) or together.setdefault(key, ([], []))
+            params.append(p)
+            states.append(state)
         beta1, beta2 = group["betas"]
         lr = self.rate(group) if together else group["lr"]
-        for params in together.values():
-            states = [self.state[p] for p in params]
+        for params, states in together.values():
             step = states[0]["step"]
             if isinstance(step, Tensor):
                 step = int(step.item()) if step.array.__class__ is np.ndarray else step.array
             with InPlace(params) as arrays:
-                kernels, names = kernel(params[0]), ["exp_avg", "exp_avg_sq"]
-                names += ["max_exp_avg_sq"] if group["amsgrad"] else []
-                (kernels.amsgrad_step if group["amsgrad"] else kernels.adam_step)(
+                kernels = kernel(params[0])
+                (kernels.amsgrad_step if amsgrad else kernels.adam_step)(
                     arrays,
                     gradients_of(params, group["maximize"]),
                     *([state[name].array for state in states] for name in names),
