@@ -214,6 +214,7 @@ template <class T> bool compute(const Block<T>& p) {
     else if (p.copy_a) {   // tall rectangles: what one packs, many panels use
         high = larger(high, larger(1, smaller(p.tiles / 5, TASKS)));
         wide = larger(1, smaller(p.panels / 4, pieces(TASKS / 2, high)));
+        high = larger(high, smaller(p.tiles, pieces(TASKS / 4, wide)));
     } else if (p.copy_b) {   // a panel each, for all rows
         wide = smaller(p.panels, tasks);
         high = larger(1, smaller(p.tiles / 4, pieces(TASKS, wide)));
@@ -278,7 +279,8 @@ template <class T> bool product(MatmulArguments p, T* c, const T* a, const T* b)
     const int64_t chunk_n = smaller(p.n, COLUMNS), chunk_m = smaller(p.m, TALL);
     const int64_t chunk_panels = pieces(chunk_n, PANEL<T>), chunk_tiles = pieces(chunk_m, ROWS);
     const bool far = p.a_row == 1 && p.a_col * static_cast<int64_t>(sizeof(T)) >= 4096;   // each number of a row in a page of its own
-    const bool copy_a = chunk_panels > (p.a_row == 1 ? far ? 1 : 3 : MANY);
+    const bool bad = far || crowded<T>(p.a_col) || chunk_tiles * chunk_panels > 2 * MANY;   // in place, a transposed A is slow or is read often
+    const bool copy_a = chunk_panels > (p.a_row != 1 ? MANY : far ? 1 : bad ? 3 : 8);
     const bool copy_b = p.b_col != 1 || chunk_tiles > (crowded<T>(p.b_row) ? 8 : MANY), share_b = copy_b && (copy_a || chunk_tiles > FEW);
     const bool ragged = p.n % L != 0;
 
